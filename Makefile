@@ -1,0 +1,49 @@
+# Everything runs in .venv, which is made from the pinned requirements and made again when they change.
+#
+#   make demo    set up, then three regions fit a Cox model; needs Python >= 3.11 and nothing else
+#   make test    set up, then all tests
+#   make lint    style         make types    static types
+#   make requirements          pin the newest releases that pyproject.toml allows, with hashes
+
+PYTHON ?= python3
+VENV   := .venv
+READY  := $(VENV)/.ready
+DEMO   ?= demo
+
+.PHONY: demo test lint types format requirements clean
+
+demo: $(READY)
+	$(VENV)/bin/hefed simulate examples/heart-failure/cox.toml --out $(DEMO) --compare examples/reference/heart-failure-cox.json
+
+test: $(READY)
+	$(VENV)/bin/python -m pytest
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(READY)
+	$(VENV)/bin/mypy
+
+format: $(READY)
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "hefed needs Python 3.11 or later; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# setuptools is what builds hefed; it is pinned with the rest so that an installation never takes anything unpinned.
+requirements: $(READY)
+	$(VENV)/bin/python -m pip install --quiet uv
+	{ echo '# Pinned with hashes by `make requirements`, for running and testing on CPython 3.11 and later. Do not edit.'; \
+	  echo 'setuptools>=77' | $(VENV)/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate --extra test pyproject.toml -; } > requirements.new
+	mv requirements.new requirements.txt
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
