@@ -1,0 +1,88 @@
+"""A contributor's part: it deals its key, signs one cohort, and encrypts one vector a round under a label that only its own view of the study makes."""
+
+import secrets
+from functools import cached_property
+
+import numpy as np
+
+from hefed.crypto.contribution import check_value, encrypt
+from hefed.crypto.keys import ContributorKey
+from hefed.crypto.label import Label
+from hefed.protocol import known_answer
+from hefed.protocol import messages as m
+from hefed.protocol.board import Board
+from hefed.protocol.errors import EquivocationError
+from hefed.protocol.ports import Vault, Work
+from hefed.protocol.reader import ReaderPart
+from hefed.protocol.sealing import seal
+
+
+class ContributorPart:
+    """What a contributor does in each phase. One a study."""
+
+    def __init__(self, name: str, board: Board, vault: Vault, work: Work, reader: ReaderPart) -> None:
+        self._name, self._board, self._vault, self._work, self._reader = name, board, vault, work, reader
+        self._cohort: bytes | None = None
+
+    @cached_property
+    def _key(self) -> ContributorKey:
+        board = self._board
+
+        def deal() -> bytes:
+            key = ContributorKey.deal(board.study_digest, self._name, len(board.dealt_keyholders), board.threshold)
+            return key.to_bytes()
+
+        return ContributorKey.from_bytes(self._vault.get_or_create("contributor key", deal))
+
+    def commitment(self) -> bytes:
+        """The salted commitment to the frozen table. The same table must give it again after a restart."""
+        return self._work.commitment(self._vault.get_or_create("table salt", lambda: secrets.token_bytes(32)))
+
+    def deal(self) -> m.Deal:
+        """The hash of each seed, and for each keyholder its seeds, sealed to the key that it made for this dealer."""
+        board = self._board
+        sealed = {}
+        for number, keyholder in enumerate(board.dealt_keyholders):
+            public = board.approval(keyholder).dealing_keys[self._name]
+            sealed[keyholder] = seal(
+                self._key.seeds_for(number), public, deal_context(board.study_digest, self._name, keyholder)
+            )
+        return m.Deal(hashes=list(self._key.seed_hashes().values()), sealed=sealed)
+
+    def sign_cohort(self) -> m.CohortSignature:
+        """Stands to the cohort, after looking that its own approval and deal are in it unchanged."""
+        cohort = self._board.cohort
+        own = self._board.deals[self._name].digest
+        if dict(cohort.deals)[self._name] != own or self._board.deal(self._name).hashes != list(
+            self._key.seed_hashes().values()
+        ):
+            raise EquivocationError(f"the cohort does not hold what {self._name} dealt")
+        return m.CohortSignature(cohort=cohort.digest)
+
+    def contribution(self) -> tuple[m.Contribution, tuple[bytes, ...]] | None:
+        """The encrypted vector for the round under way, or None when the model is finished."""
+        label = self._reader.next_label()
+        if label is None:
+            return None
+        values = known_answer.vector(label.digest, self._name) if label.round == 0 else self._work.contribution()
+        packed = self._encrypt(label, np.ascontiguousarray(values))
+        content = m.Contribution(
+            round=label.round, purpose=label.purpose, label=label.digest, values=label.values
+        )
+        return content, (packed,)
+
+    def _encrypt(self, label: Label, values: np.ndarray) -> bytes:  # type: ignore[type-arg]
+        return encrypt(self._board.precision, self._key, label, values, self._board.study.security.engine)
+
+    def check(self, own_contribution: bytes) -> m.Check:
+        """Signs the list of this round's contributions as it was shown to us, with the check value of our own."""
+        record = self._board.round
+        if record.contributions[self._name].body.attachments[0] != m.Attachment.of(own_contribution):
+            raise EquivocationError(f"what stands in the record as {self._name}'s contribution is not what {self._name} sent")
+        value = check_value(self._board.profile, own_contribution, record.first.values, record.list_digest)
+        return m.Check(round=record.number, list=record.list_digest, value=value)
+
+
+def deal_context(study: bytes, dealer: str, keyholder: str) -> tuple[bytes | str | int, ...]:
+    """What a sealed deal is bound to, so that nobody can pass on another's."""
+    return ("deal", study, dealer, keyholder)

@@ -1,0 +1,193 @@
+"""The aggregator in one study: it relays signed messages in one order, adds ciphertexts, and names whom it waits for. It holds no secret but its identity.
+
+Privacy never depends on this machine, and it alone cannot make a sum wrong without every reader noticing in the same round; it can only refuse service.
+Sans-IO: the caller passes the time and who is connected, stores every entry before it delivers it, and delivers entries in order.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from hefed.crypto.contribution import RunningSum
+from hefed.crypto.errors import CryptoError
+from hefed.protocol import messages as m
+from hefed.protocol.board import Board, Phase
+from hefed.protocol.errors import ProtocolError
+from hefed.protocol.messages import Message
+from hefed.protocol.roster import Roster
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A message of the record, with the attachments that the aggregator keeps for it."""
+
+    message: Message
+    attachments: tuple[bytes, ...] = ()
+
+
+def delivers_attachments(board: Board, kind: str, recipient: str) -> bool:
+    """Whether a recipient needs the frames beside a message: readers need answers and sums. A contribution goes to nobody."""
+    return kind in ("answer", "sum") and recipient in board.study.readers
+
+
+class Coordinator:
+    """The aggregator's part in one study. `receive` and `tick` return the entries that the record grows by."""
+
+    def __init__(self, roster: Roster, signer: m.Signer, study: bytes) -> None:
+        self.board = Board(roster, study)
+        self._signer = signer
+        self._name = roster.aggregator.name
+        self._phase_since = 0.0
+        self._phase_seen: tuple[Phase, int, int] | None = None
+        self._contributions: dict[str, bytes] = {}
+        self._sum: RunningSum | None = None
+
+    # --- the record ------------------------------------------------------------------------------------------------------------
+
+    def receive(self, envelope: bytes, attachments: tuple[bytes, ...], now: float, connected: Collection[str]) -> list[Entry]:
+        """A member's next message. Raises ProtocolError or CryptoError, changing nothing, when it is not acceptable."""
+        message = m.read_message(envelope, self.board.roster)
+        if message.sender == self._name:
+            raise ProtocolError("a message in the aggregator's own name")
+        entry = Entry(message, attachments)
+        self._require_attachments(entry)
+        self._post(entry, now)
+        return [entry, *self.tick(now, connected)]
+
+    def restore(self, envelope: bytes, attachments: tuple[bytes, ...], then: float) -> None:
+        """An entry of the stored record, the aggregator's own included, after a restart."""
+        self._post(Entry(m.read_message(envelope, self.board.roster), attachments), then)
+
+    def tick(self, now: float, connected: Collection[str]) -> list[Entry]:
+        """What the aggregator itself has to say at this time."""
+        entries: list[Entry] = []
+        while self.board.phase not in (Phase.INVITATION, Phase.ENDED):
+            due = self._due(now, set(connected))
+            if due is None:
+                break
+            entries.append(self._say(*due, now))
+        return entries
+
+    @property
+    def deadline(self) -> float:
+        """When the phase under way is given up, in seconds since 1970."""
+        return min(self._phase_since + self.board.study.limits.wait, float(self.board.invitation.expires))
+
+    # --- inside ------------------------------------------------------------------------------------------------------------------
+
+    def _require_attachments(self, entry: Entry) -> None:
+        bound = entry.message.body.attachments
+        if len(bound) != len(entry.attachments) or not all(
+            b.matches(a) for b, a in zip(bound, entry.attachments, strict=True)
+        ):
+            raise ProtocolError(f"what came with a '{entry.message.body.kind}' of {entry.message.sender} is not what was signed")
+
+    def _post(self, entry: Entry, now: float) -> None:
+        content = entry.message.content
+        grown: RunningSum | None = None
+        if isinstance(content, m.Contribution) and self.board.phase is Phase.CONTRIBUTION:
+            grown = self._sum or RunningSum(
+                self.board.profile, content.label, content.values, self.board.study.security.engine
+            )
+            grown.check(entry.attachments[0])
+        self.board.post(entry.message)
+        if grown is not None:
+            grown.add(entry.attachments[0])
+            self._sum = grown
+            self._contributions[entry.message.sender] = entry.attachments[0]
+        if isinstance(content, m.Sum):
+            self._sum, self._contributions = None, {}
+        if self._phase_seen != (seen := self._place()):
+            self._phase_seen, self._phase_since = seen, now
+
+    def _place(self) -> tuple[Phase, int, int]:
+        board = self.board
+        return board.phase, len(board.rounds), len(board.rounds[-1].opens) if board.rounds else 0
+
+    def _say(self, content: m.Content, attachments: tuple[bytes, ...], now: float) -> Entry:
+        board = self.board
+        message = self._signer.sign(
+            content,
+            federation=board.roster.federation,
+            study=board.study_digest,
+            sender=self._name,
+            previous=board.last_digest.get(self._name, m.ZERO_HASH),
+            attachments=attachments,
+        )
+        entry = Entry(message, attachments)
+        self._post(entry, now)
+        return entry
+
+    def _due(self, now: float, connected: set[str]) -> tuple[m.Content, tuple[bytes, ...]] | None:
+        over = now > self.deadline
+        steps: dict[Phase, Callable[[bool, set[str]], tuple[m.Content, tuple[bytes, ...]] | None]] = {
+            Phase.APPROVAL: self._dealing,
+            Phase.ACKNOWLEDGEMENT: self._proposal,
+            Phase.CONTRIBUTION: self._open,
+            Phase.OPENING: self._open_again_or_sum,
+        }
+        due = steps[self.board.phase](over, connected) if self.board.phase in steps else None
+        if due is None and over:
+            due = self._end(), ()
+        return due
+
+    def _dealing(self, over: bool, connected: set[str]) -> tuple[m.Content, tuple[bytes, ...]] | None:
+        board, study = self.board, self.board.study
+        keyholders = [name for name in study.keyholders if name in board.approvals]
+        needed = {*study.contributors, *study.readers}
+        if not needed <= set(board.approvals) or len(keyholders) < board.threshold:
+            return None
+        if len(keyholders) < len(study.keyholders) and not over:
+            return None
+        approvals = {name: board.approvals[name].digest for name in sorted({*needed, *keyholders})}
+        return m.Dealing(approvals=approvals, keyholders=sorted(keyholders)), ()
+
+    def _proposal(self, over: bool, connected: set[str]) -> tuple[m.Content, tuple[bytes, ...]] | None:
+        board = self.board
+        missing = set(board.dealt_keyholders) - set(board.acknowledgements)
+        if len(board.acknowledgements) < board.threshold or (missing and not over and not missing.isdisjoint(connected)):
+            return None
+        if missing and not over:
+            return None
+        return m.Proposal(acknowledgements={n: message.digest for n, message in board.acknowledgements.items()}), ()
+
+    def _open(self, over: bool, connected: set[str]) -> tuple[m.Content, tuple[bytes, ...]] | None:
+        board = self.board
+        if set(board.round.contributions) != set(board.study.contributors):
+            return None
+        return self._ask(set(board.cohort_keyholders) & connected)
+
+    def _ask(self, at_hand: set[str]) -> tuple[m.Content, tuple[bytes, ...]] | None:
+        record = self.board.round
+        if not self.board.covers(at_hand):
+            return None
+        return m.Open(round=record.number, attempt=len(record.opens) + 1, keyholders=sorted(at_hand)), ()
+
+    def _open_again_or_sum(self, over: bool, connected: set[str]) -> tuple[m.Content, tuple[bytes, ...]] | None:
+        board, record = self.board, self.board.round
+        asked = set(record.opens[-1].keyholders)
+        silent = asked - board.answered(record.opens[-1].attempt)
+        if silent and (over or not silent <= connected):
+            at_hand = (set(board.cohort_keyholders) & connected) - (silent if over else set())
+            return self._ask(at_hand) if at_hand != asked else None
+        absent = set(board.study.contributors) - set(record.checks)
+        if silent or (absent and not over and not absent.isdisjoint(connected)) or self._sum is None:
+            return None
+        gone = sorted(absent)
+        attachments = (self._sum.packed(), *(self._contributions[name] for name in gone))
+        return m.Sum(round=record.number, absent=gone), attachments
+
+    def _end(self) -> m.End:
+        board = self.board
+        missing = board.missing()
+        if board.phase in (Phase.CONTRIBUTION, Phase.OPENING) and not missing:
+            missing = tuple(sorted(board.cohort_keyholders))
+        where = f"round {board.round.number}" if board.rounds else f"phase {board.phase}"
+        words = f"the deadline is over; in {where} the study waited for {', '.join(missing)}"
+        return m.End(words=words, missing=list(missing))
+
+
+def give_up(coordinator: Coordinator, error: ProtocolError | CryptoError, now: float) -> list[Entry]:
+    """Ends a study whose record cannot go on because of a member's message, with the reason."""
+    if coordinator.board.phase in (Phase.INVITATION, Phase.ENDED):
+        return []
+    return [coordinator._say(m.End(words=str(error)[: m.MAX_WORDS], missing=[]), (), now)]

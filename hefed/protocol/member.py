@@ -1,0 +1,213 @@
+"""A region in a study: contributor, keyholder and reader in one machine, each a few duties.
+
+The machine follows the study's public record (`board`). After every message of it, it looks down the table of duties and sends what is due; every message
+has a key, one message a key for ever, so a machine that is started again and shown the record from its beginning sends the same bytes or nothing.
+
+It must not: touch sockets, files or clocks; take a state from the aggregator; let a secret into a message or an error.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from hefed.crypto.errors import CryptoError
+from hefed.protocol import messages as m
+from hefed.protocol.board import Board, Phase
+from hefed.protocol.contributor import ContributorPart
+from hefed.protocol.errors import ProtocolError
+from hefed.protocol.keyholder import KeyholderPart
+from hefed.protocol.ports import Declined, Outgoing, Recall, Vault, Work
+from hefed.protocol.reader import ReaderPart
+from hefed.protocol.roster import Roster
+
+Role = Literal["member", "contributor", "keyholder", "reader"]
+
+
+@dataclass(frozen=True)
+class Duty:
+    """One line of the table: in this phase, whoever has this role sends this kind, once for each `once`."""
+
+    role: Role
+    phase: Phase
+    kind: str
+    once: Literal["study", "round", "attempt"]
+
+
+DUTIES = (
+    #     role           in phase                 sends              once a
+    Duty("member",       Phase.APPROVAL,          "approval",        "study"),
+    Duty("contributor",  Phase.DEALING,           "deal",            "study"),
+    Duty("keyholder",    Phase.ACKNOWLEDGEMENT,   "acknowledgement", "study"),
+    Duty("contributor",  Phase.COHORT,            "cohort",          "study"),
+    Duty("reader",       Phase.CONTRIBUTION,      "closing",         "study"),
+    Duty("contributor",  Phase.CONTRIBUTION,      "contribution",    "round"),
+    Duty("contributor",  Phase.OPENING,           "check",           "round"),
+    Duty("keyholder",    Phase.OPENING,           "answer",          "attempt"),
+)  # fmt: skip
+"""All that a member ever sends of its own accord; beside it, at any time, a refusal, and a keyholder's complaint in place of its acknowledgement."""
+
+
+class Member:
+    """One member's part in one study. Feed it the record with `receive`; send what it returns, in order, after storing it."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        signer: m.Signer,
+        roster: Roster,
+        study: bytes,
+        vault: Vault,
+        recall: Recall,
+        prepare: Callable[[Board], Work | None],
+    ) -> None:
+        """`prepare` reads an invitation as the region would: the work it will do (None for a mere keyholder), or raises Declined."""
+        self.name = name
+        self.board = Board(roster, study)
+        self._signer = signer
+        self._vault = vault
+        self._recall = recall
+        self._prepare = prepare
+        self._work: Work | None = None
+        self._sent: set[str] = set()
+        self._last_digest = m.ZERO_HASH
+        self._refused = False
+        self.contributor: ContributorPart | None = None
+        self.keyholder: KeyholderPart | None = None
+        self.reader: ReaderPart | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the study is over for this member; its secrets are then due for destruction."""
+        return self._refused or self.board.phase is Phase.ENDED
+
+    def receive(self, envelope: bytes, attachments: tuple[bytes, ...]) -> list[Outgoing]:
+        """The next message of the record, with those attachments that are meant for this member. Returns what to send."""
+        if self.ended:
+            return []
+        try:
+            message = m.read_message(envelope, self.board.roster)
+            self.board.post(message)
+            if message.body.kind == "invitation":
+                self._begin()
+            if attachments:
+                self._take(message, attachments)
+            return self._due()
+        except Declined as refusal:
+            return self._refuse(str(refusal))
+        except (ProtocolError, CryptoError) as error:
+            return self._refuse(str(error))
+
+    def decline(self, words: str) -> list[Outgoing]:
+        """Ends the study on the region's own account, for instance when its deadline is over."""
+        return [] if self.ended else self._refuse(words)
+
+    # --- inside -------------------------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        study, board = self.board.study, self.board
+        if self.name not in board.members:
+            raise ProtocolError(f"{self.name} has no part in this study")
+        self._work = self._prepare(board)
+        if self.name in study.keyholders:
+            self.keyholder = KeyholderPart(self.name, board, self._vault)
+        if self.name in study.readers:
+            if self._work is None:
+                raise Declined(f"{self.name} is to read the sums, but has no model to go on with")
+            self.reader = ReaderPart(self.name, board, self._vault, self._work)
+        if self.name in study.contributors:
+            if self._work is None or self.reader is None:
+                raise Declined(f"{self.name} is to contribute, but would not read the sums that its next state follows from")
+            self.contributor = ContributorPart(self.name, board, self._vault, self._work, self.reader)
+
+    def _take(self, message: m.Message, attachments: tuple[bytes, ...]) -> None:
+        bound = message.body.attachments
+        if len(bound) != len(attachments) or not all(b.matches(a) for b, a in zip(bound, attachments, strict=True)):
+            raise ProtocolError(f"what came with a '{message.body.kind}' of {message.sender} is not what {message.sender} signed")
+        if self.reader is not None:
+            self.reader.take(message, attachments)
+
+    def _due(self) -> list[Outgoing]:
+        outgoing: list[Outgoing] = []
+        for duty in DUTIES:
+            if duty.phase is self.board.phase and self._has(duty.role):
+                key = self._key(duty)
+                if key not in self._sent:
+                    outgoing += self._perform(duty, key)
+        return outgoing
+
+    def _has(self, role: Role) -> bool:
+        return role == "member" or getattr(self, role) is not None
+
+    def _key(self, duty: Duty) -> str:
+        if duty.once == "study":
+            return duty.kind
+        record = self.board.round
+        attempt = f" {len(record.opens)}" if duty.once == "attempt" else ""
+        return f"{duty.kind} {record.number}{attempt}"
+
+    def _perform(self, duty: Duty, key: str) -> list[Outgoing]:
+        stored = self._recall(key)
+        if stored is not None:
+            self._remember(stored)
+            return [stored]
+        made = self._make(duty)
+        if made is None:
+            return []
+        content, attachments = made
+        return [self._send(key, content, attachments)]
+
+    def _make(self, duty: Duty) -> tuple[m.Content, tuple[bytes, ...]] | None:
+        """The content that a duty calls for, or None when it is not this member's turn."""
+        match duty.kind:
+            case "approval":
+                return self._approval(), ()
+            case "acknowledgement" if self.keyholder:
+                return self.keyholder.acknowledge(), ()
+            case "answer" if self.keyholder:
+                return self.keyholder.answer()
+            case "closing" if self.reader:
+                closing = self.reader.closing()
+                return (closing, ()) if closing else None
+            case "deal" if self.contributor:
+                return self.contributor.deal(), ()
+            case "cohort" if self.contributor:
+                return self.contributor.sign_cohort(), ()
+            case "contribution" if self.contributor:
+                return self.contributor.contribution()
+            case "check" if self.contributor:
+                own = self._recall(f"contribution {self.board.round.number}")
+                return (self.contributor.check(own.attachments[0]), ()) if own else None
+        raise AssertionError(duty)
+
+    def _approval(self) -> m.Approval:
+        return m.Approval(
+            commitment=self.contributor.commitment() if self.contributor else None,
+            dealing_keys=self.keyholder.dealing_keys() if self.keyholder else {},
+            reading_key=self.reader.reading_key() if self.reader else None,
+        )
+
+    def _refuse(self, words: str) -> list[Outgoing]:
+        self._refused = True
+        stored = self._recall("refusal")
+        if stored is not None:
+            self._remember(stored)
+            return [stored]
+        return [self._send("refusal", m.Refusal(words=words[: m.MAX_WORDS]), ())]
+
+    def _send(self, key: str, content: m.Content, attachments: tuple[bytes, ...]) -> Outgoing:
+        message = self._signer.sign(
+            content,
+            federation=self.board.roster.federation,
+            study=self.board.study_digest,
+            sender=self.name,
+            previous=self._last_digest,
+            attachments=attachments,
+        )
+        outgoing = Outgoing(key, message, attachments)
+        self._remember(outgoing)
+        return outgoing
+
+    def _remember(self, outgoing: Outgoing) -> None:
+        self._sent.add(outgoing.key)
+        self._last_digest = outgoing.message.digest

@@ -1,0 +1,325 @@
+"""Every message of a study: its kinds, what each says, and how it is signed.
+
+`protocols/messages.cddl` is the schema of the bytes; the classes here are the same, as types. A message is a signed envelope
+
+    [body, signature]    body = the CBOR map of `Body`, signature = Ed25519 over "hefed/1 message" and the body
+
+Long vectors are attachments: frames beside the envelope, bound by their hash and length in the body.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hefed.crypto.hashing import encode_parts, tagged_hash
+from hefed.protocol import codec
+from hefed.protocol.errors import EncodingError, SignatureError
+from hefed.protocol.roster import NAME, Roster
+from hefed.protocol.sealing import PUBLIC_KEY_SIZE
+
+PROTOCOL_VERSION = 1
+MAX_ATTACHMENT = 2**30
+"""Bytes of one attachment: a contribution of 10^8 values fits."""
+MAX_WORDS = 2000
+"""Characters of a region's or the aggregator's own words."""
+ZERO_HASH = bytes(32)
+"""Stands where there is no previous message, or no previous round."""
+
+Digest = Annotated[bytes, Field(min_length=32, max_length=32)]
+Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+Names = Annotated[list[Name], Field(max_length=1024)]
+PublicKey = Annotated[bytes, Field(min_length=PUBLIC_KEY_SIZE, max_length=PUBLIC_KEY_SIZE)]
+Words = Annotated[str, Field(max_length=MAX_WORDS)]
+Sealed = Annotated[bytes, Field(max_length=2**20)]
+Round = Annotated[int, Field(ge=0, le=2**20)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Content(_Strict):
+    """What a message says; the subclasses are the kinds."""
+
+    kind: ClassVar[str]
+
+
+class Invitation(Content):
+    """The analyst asks for a study. Its hash is the study's: definition, nonce, roster, result key and deadline are fixed by it."""
+
+    kind: ClassVar[str] = "invitation"
+    definition: dict[str, Any]
+    nonce: Digest
+    roster: Digest
+    result_key: PublicKey
+    expires: Annotated[int, Field(ge=0, le=2**40)]  # seconds since 1970; after it everybody destroys the study's keys
+
+
+class Approval(Content):
+    """A member takes part: a salted commitment to its frozen table (contributors), a key for each dealer (keyholders), a reading key (readers)."""
+
+    kind: ClassVar[str] = "approval"
+    commitment: Digest | None
+    dealing_keys: Annotated[dict[Name, PublicKey], Field(max_length=1024)]
+    reading_key: PublicKey | None
+
+
+class Refusal(Content):
+    """A member ends the study, in its own words."""
+
+    kind: ClassVar[str] = "refusal"
+    words: Words
+
+
+class Dealing(Content):
+    """The aggregator: these approved, so the contributors deal their keys to these keyholders."""
+
+    kind: ClassVar[str] = "dealing"
+    approvals: dict[Name, Digest]
+    keyholders: Names
+
+
+class Deal(Content):
+    """A contributor's key: the hash of each seed, and to each keyholder its seeds, sealed."""
+
+    kind: ClassVar[str] = "deal"
+    hashes: Annotated[list[Digest], Field(min_length=1, max_length=2**14)]
+    sealed: dict[Name, Sealed]
+
+
+class Acknowledgement(Content):
+    """A keyholder found its own seeds of every deal right; and its content key, sealed to each reader."""
+
+    kind: ClassVar[str] = "acknowledgement"
+    deals: dict[Name, Digest]
+    content_keys: dict[Name, Sealed]
+
+
+class Complaint(Content):
+    """A keyholder names a dealer whose seeds do not match what it signed. Opens nothing; ends the study."""
+
+    kind: ClassVar[str] = "complaint"
+    dealer: Name
+    words: Words
+
+
+class Proposal(Content):
+    """The aggregator: the keyholders that acknowledged. With the approvals and deals this fixes the cohort."""
+
+    kind: ClassVar[str] = "proposal"
+    acknowledgements: dict[Name, Digest]
+
+
+class CohortSignature(Content):
+    """A contributor stands to one cohort a study."""
+
+    kind: ClassVar[str] = "cohort"
+    cohort: Digest
+
+
+class Contribution(Content):
+    """A contributor's encrypted vector (the attachment) for one label."""
+
+    kind: ClassVar[str] = "contribution"
+    round: Round
+    purpose: Annotated[str, Field(max_length=64)]
+    label: Digest
+    values: Annotated[int, Field(ge=1, le=10**8)]
+
+
+class Open(Content):
+    """The aggregator: all contributions are there; these keyholders are at hand. A later attempt has fewer (or others) of them."""
+
+    kind: ClassVar[str] = "open"
+    round: Round
+    attempt: Annotated[int, Field(ge=1, le=1000)]
+    keyholders: Names
+
+
+class Check(Content):
+    """A contributor signs one list of contributions a round, and the check value of its own."""
+
+    kind: ClassVar[str] = "check"
+    round: Round
+    list: Digest
+    value: Annotated[bytes, Field(min_length=24, max_length=24 * 8)]
+
+
+class Answer(Content):
+    """A keyholder's share answers and hashes (the attachment), under its content key."""
+
+    kind: ClassVar[str] = "answer"
+    round: Round
+    attempt: Annotated[int, Field(ge=1, le=1000)]
+    list: Digest
+
+
+class Sum(Content):
+    """The aggregator closes a round: the sum (first attachment), after all answers.
+
+    `absent` are the contributors that signed no check value; their contributions follow as further attachments, in that order.
+    """
+
+    kind: ClassVar[str] = "sum"
+    round: Round
+    absent: Names
+
+
+class Closing(Content):
+    """A reader closes the study: its last V, its decisions, and the result sealed to the analyst."""
+
+    kind: ClassVar[str] = "closing"
+    last: Digest
+    decisions: Digest
+    outcome: Literal["result", "error"]
+    sealed: Sealed
+
+
+class End(Content):
+    """The aggregator gives up: the deadline, or somebody's fault. `missing` names whom it waited for."""
+
+    kind: ClassVar[str] = "end"
+    words: Words
+    missing: Names
+
+
+KINDS: dict[str, type[Content]] = {
+    content.kind: content
+    for content in (
+        Invitation, Approval, Refusal, Dealing, Deal, Acknowledgement, Complaint, Proposal, CohortSignature, Contribution,
+        Open, Check, Answer, Sum, Closing, End,
+    )
+}  # fmt: skip
+
+
+class Attachment(_Strict):
+    """Binds a frame that travels beside the envelope."""
+
+    sha256: Digest
+    size: Annotated[int, Field(ge=0, le=MAX_ATTACHMENT)]
+
+    @classmethod
+    def of(cls, data: bytes) -> "Attachment":
+        """The binding of these bytes."""
+        return cls(sha256=hashlib.sha256(data).digest(), size=len(data))
+
+    def matches(self, data: bytes) -> bool:
+        """Whether these are the bytes."""
+        return len(data) == self.size and hashlib.sha256(data).digest() == self.sha256
+
+
+class Body(_Strict):
+    """What is signed, whatever the kind. `previous` is the hash of the sender's last message in this study: a chain a sender."""
+
+    version: Literal[1]
+    federation: Annotated[str, Field(min_length=1, max_length=128)]
+    study: Digest
+    sender: Name
+    previous: Digest
+    kind: str
+    content: dict[str, Any]
+    attachments: Annotated[list[Attachment], Field(max_length=1025)]
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message whose signature has been verified, or that we signed ourselves."""
+
+    body: Body
+    content: Content
+    envelope: bytes
+    digest: bytes
+
+    @property
+    def sender(self) -> str:
+        """Who signed it."""
+        return self.body.sender
+
+    @property
+    def size(self) -> int:
+        """Bytes of the envelope and its attachments."""
+        return len(self.envelope) + sum(attachment.size for attachment in self.body.attachments)
+
+
+C = TypeVar("C", bound=Content)
+
+
+def _signed_bytes(body: bytes) -> bytes:
+    return encode_parts("hefed/1 message", body)
+
+
+def _digest(envelope: bytes) -> bytes:
+    return tagged_hash("message", envelope)
+
+
+class Signer:
+    """A member's Ed25519 identity key. Deterministic: the same message signed again is the same bytes."""
+
+    __slots__ = ("_key", "public")
+
+    def __init__(self, secret: bytes) -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(secret)
+        self.public = self._key.public_key().public_bytes_raw()
+
+    def __repr__(self) -> str:
+        return "Signer(...)"
+
+    def __reduce__(self) -> str:
+        raise TypeError("an identity key is not pickled")
+
+    def sign(
+        self,
+        content: Content,
+        *,
+        federation: str,
+        study: bytes,
+        sender: str,
+        previous: bytes,
+        attachments: tuple[bytes, ...] = (),
+    ) -> Message:
+        """The signed message."""
+        body = Body(
+            version=PROTOCOL_VERSION,
+            federation=federation,
+            study=study,
+            sender=sender,
+            previous=previous,
+            kind=content.kind,
+            content=content.model_dump(),
+            attachments=[Attachment.of(data) for data in attachments],
+        )
+        encoded = codec.encode(body.model_dump())
+        envelope = codec.encode([encoded, self._key.sign(_signed_bytes(encoded))])
+        return Message(body, content, envelope, _digest(envelope))
+
+
+def read_message(envelope: bytes, roster: Roster) -> Message:
+    """The message in these bytes. Raises EncodingError for its form, SignatureError for its sender, RosterError for a stranger."""
+    value = codec.decode(envelope)
+    if not (isinstance(value, list) and len(value) == 2 and all(isinstance(part, bytes) for part in value)):
+        raise EncodingError("an envelope is an array of a body and a signature")
+    encoded, signature = value
+    try:
+        body = Body.model_validate(codec.decode(encoded))
+        content = KINDS[body.kind].model_validate(body.content)
+    except KeyError:
+        raise EncodingError("a message of a kind that this version of the protocol does not know") from None
+    except ValidationError as error:
+        where = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False)[:3])
+        raise EncodingError(f"a message that does not have its form ({where})") from None
+    if body.federation != roster.federation:
+        raise SignatureError(f"a message of federation '{body.federation}' arrived in {roster.federation}")
+    try:
+        Ed25519PublicKey.from_public_bytes(roster.member(body.sender).identity).verify(signature, _signed_bytes(encoded))
+    except InvalidSignature:
+        raise SignatureError(f"a message that says it is {body.sender}'s does not carry {body.sender}'s signature") from None
+    return Message(body, content, envelope, _digest(envelope))
+
+
+def study_hash(invitation: Invitation, analyst: str) -> bytes:
+    """32 bytes that stand for the study: everything the regions approve."""
+    return tagged_hash("study", analyst, codec.encode(invitation.model_dump()))

@@ -1,0 +1,166 @@
+"""A reader's part: it opens a round's sum by itself, trusting neither the aggregator nor any single keyholder, and goes on with the model by itself."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hefed.crypto.contribution import check_value, verify_checks
+from hefed.crypto.hashing import tagged_hash
+from hefed.crypto.label import Label
+from hefed.crypto.opening import OpenedIntegers, answer_digest, open_sum
+from hefed.protocol import codec, known_answer
+from hefed.protocol import messages as m
+from hefed.protocol.board import Board, RoundRecord
+from hefed.protocol.errors import EquivocationError, ProtocolError
+from hefed.protocol.keyholder import Subset, answer_context, content_key_context, unpack_answers
+from hefed.protocol.ports import Vault, Vector, Work
+from hefed.protocol.sealing import SealingKey, open_content, seal
+
+
+@dataclass
+class _Answers:
+    """The answers and hashes of the round under way, by share and keyholder."""
+
+    packed: dict[Subset, bytes] = field(default_factory=dict)
+    digests: dict[Subset, dict[str, bytes]] = field(default_factory=dict)
+
+
+class ReaderPart:
+    """What a reader does. `previous` is V, the hash of the last round as this reader saw it; it is part of the next label."""
+
+    def __init__(self, name: str, board: Board, vault: Vault, work: Work) -> None:
+        self._name, self._board, self._vault, self._work = name, board, vault, work
+        self._answers = _Answers()
+        self._label: Label | None = None
+        self.previous = m.ZERO_HASH
+        self.rounds_opened = 0
+        self.checked: list[bool] = []
+
+    def _reading_key(self) -> SealingKey:
+        return SealingKey(self._vault.get_or_create("reading key", SealingKey.new_secret))
+
+    def reading_key(self) -> bytes:
+        """The public key that content keys are sealed to."""
+        return self._reading_key().public
+
+    def next_label(self) -> Label | None:
+        """The label of the round under way, from this reader's own view of all that was opened; None when the model is finished."""
+        board = self._board
+        number = self.rounds_opened
+        if board.round.number != number:
+            raise ProtocolError(f"{self._name} has not opened the round before round {board.round.number}")
+        if self._label is None or self._label.round != number:
+            vector = (
+                Vector(known_answer.PURPOSE, known_answer.EXPONENTS) if number == 0 else self._work.vector()
+            )
+            if vector is None:
+                return None
+            self._label = Label(
+                federation=board.roster.federation,
+                study=board.study_digest,
+                cohort=board.cohort.digest,
+                round=number,
+                purpose=vector.purpose,
+                profile=board.profile,
+                contributors=len(board.study.contributors),
+                exponents=vector.exponents,
+                previous=self.previous,
+            )
+        return self._label
+
+    def take(self, message: m.Message, attachments: tuple[bytes, ...]) -> None:
+        """The attachments of an answer or of a sum."""
+        content = message.content
+        if isinstance(content, m.Answer) and content.round == self.rounds_opened:
+            self._take_answer(message, content, attachments[0])
+        elif isinstance(content, m.Sum):
+            self._open(self._board.rounds[content.round], attachments)
+
+    def _take_answer(self, message: m.Message, content: m.Answer, sealed: bytes) -> None:
+        board, record, keyholder = self._board, self._board.rounds[content.round], message.sender
+        content_key = self._reading_key().open(
+            board.acknowledgement(keyholder).content_keys[self._name],
+            content_key_context(board.study_digest, keyholder, self._name),
+        )
+        context = answer_context(record.first.label, keyholder, record.open_digests[content.attempt - 1])
+        plain = open_content(content_key, sealed, context)
+        packed, hashes = unpack_answers(plain, board.profile.packed_size(record.first.values))
+        number = board.dealt_keyholders.index(keyholder)
+        for subset in (*packed, *hashes):
+            if subset not in board.subsets or number in subset:
+                raise ProtocolError(f"{keyholder} answers for a share that it does not hold")
+        for subset, answer in packed.items():
+            hashes[subset] = answer_digest(record.first.label, subset, answer)
+            self._answers.packed.setdefault(subset, answer)
+        for subset, digest in hashes.items():
+            self._answers.digests.setdefault(subset, {})[keyholder] = digest
+
+    def _open(self, record: RoundRecord, attachments: tuple[bytes, ...]) -> None:
+        board = self._board
+        label = self.next_label()
+        if label is None or label.digest != record.first.label:
+            raise EquivocationError(f"round {record.number} was made for another label than {self._name}'s own; nothing is opened")
+        total, gone = attachments[0], attachments[1:]
+        checks = {name: check.value for name, check in record.checks.items()}
+        for name, packed in zip(record.sum.absent if record.sum else (), gone, strict=True):
+            checks[name] = check_value(board.profile, packed, label.values, record.list_digest)
+        ordered = [checks[name] for name in sorted(checks)]
+        verify_checks(board.profile, total, label.values, record.list_digest, ordered)
+        checked = self._cross_check()
+        opened = open_sum(board.precision, label, total, self._answers.packed)
+        self._go_on(record, label, opened, ordered)
+        self.checked.append(checked)
+
+    def _cross_check(self) -> bool:
+        """Whether every share answer is confirmed by `threshold` holders. Raises EquivocationError, naming both sides, when holders differ."""
+        board, checked = self._board, True
+        for subset in board.subsets:
+            digests = self._answers.digests.get(subset, {})
+            sides = [
+                sorted(name for name, other in digests.items() if other == digest)
+                for digest in sorted(set(digests.values()))
+            ]
+            if len(sides) > 1:
+                words = " against ".join(", ".join(side) for side in sides)
+                raise EquivocationError(f"keyholders do not agree on a share answer: {words}; at least one of them is at fault")
+            checked = checked and len(digests) >= board.threshold
+        return checked
+
+    def _go_on(self, record: RoundRecord, label: Label, opened: OpenedIntegers, checks: list[bytes]) -> None:
+        total = opened.decode(label, self._board.precision)
+        if label.round == 0:
+            self._require_known(label, total)
+        else:
+            self._work.step(total)
+        self.previous = tagged_hash("opened round", label.digest, record.list_digest, *checks, opened.to_bytes())
+        self.rounds_opened += 1
+        self._answers = _Answers()
+
+    def _require_known(self, label: Label, total: np.ndarray) -> None:  # type: ignore[type-arg]
+        expected = np.zeros(label.values)
+        for name in sorted(self._board.study.contributors):
+            expected = expected + known_answer.vector(label.digest, name)
+        if not np.all(np.abs(total - expected) <= self._board.precision.error(label.exponents)):
+            raise ProtocolError(
+                "the known answer of round 0 came out wrong, so no patient's number was sent; some region's programs are not alike"
+            )
+
+    def closing(self) -> m.Closing | None:
+        """Closes the study once the model is finished; the finding is sealed to the analyst."""
+        board = self._board
+        if self.rounds_opened == 0 or self.rounds_opened != board.round.number or self._work.vector() is not None:
+            return None
+        finding = self._work.finding()
+        document = {"outcome": finding.outcome, "finding": finding.document, "checked": self.checked}
+        context = finding_context(board.study_digest, self._name, board.analyst)
+        return m.Closing(
+            last=self.previous,
+            decisions=tagged_hash("decisions", *self._work.decisions()),
+            outcome=finding.outcome,
+            sealed=seal(codec.encode(document), board.invitation.result_key, context),
+        )
+
+
+def finding_context(study: bytes, reader: str, analyst: str) -> tuple[bytes | str | int, ...]:
+    """What a sealed finding is bound to."""
+    return ("finding", study, reader, analyst)

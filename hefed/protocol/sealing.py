@@ -1,0 +1,101 @@
+"""Sealing to one recipient (HPKE, RFC 9180) and under a content key (ChaCha20-Poly1305).
+
+The key encapsulation is the hybrid of X25519 and ML-KEM-768, so that a recorded wire stays closed to a later quantum computer. Every seal binds a
+`context`: what it is for, which study, from whom, to whom. What was sealed for one purpose does not open for another.
+"""
+
+import secrets
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import mlkem, x25519
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.hpke import (
+    AEAD,
+    KDF,
+    KEM,
+    MLKEM768X25519PrivateKey,
+    MLKEM768X25519PublicKey,
+    Suite,
+)
+
+from hefed.crypto.hashing import encode_parts, prf
+from hefed.protocol.errors import SealError
+
+_SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
+_MLKEM_PUBLIC, _X25519_PUBLIC = 1184, 32
+PUBLIC_KEY_SIZE = _MLKEM_PUBLIC + _X25519_PUBLIC
+_MLKEM_SEED = 64
+CONTENT_KEY_SIZE = 32
+
+
+class SealingKey:
+    """A private key that opens what was sealed to `public`. Without a repr; `to_bytes` is for storage that is itself encrypted."""
+
+    __slots__ = ("_key", "_secret", "public")
+
+    def __init__(self, secret: bytes) -> None:
+        """From 96 bytes: the seed of ML-KEM-768 (64), then the private key of X25519 (32)."""
+        if len(secret) != _MLKEM_SEED + 32:
+            raise SealError("a sealing key of the wrong length")
+        kem = mlkem.MLKEM768PrivateKey.from_seed_bytes(secret[:_MLKEM_SEED])
+        curve = x25519.X25519PrivateKey.from_private_bytes(secret[_MLKEM_SEED:])
+        self._secret = secret
+        self._key = MLKEM768X25519PrivateKey(kem, curve)
+        self.public = _raw(kem.public_key()) + _raw(curve.public_key())
+
+    @staticmethod
+    def new_secret() -> bytes:
+        """96 fresh bytes from the operating system."""
+        return secrets.token_bytes(_MLKEM_SEED + 32)
+
+    def __repr__(self) -> str:
+        return "SealingKey(...)"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a sealing key is not pickled")
+
+    def open(self, sealed: bytes, context: tuple[bytes | str | int, ...]) -> bytes:
+        """What was sealed to this key in this context. Raises SealError otherwise."""
+        try:
+            return _SUITE.decrypt(sealed, self._key, info=encode_parts(*context))
+        except (InvalidTag, ValueError) as error:
+            raise SealError("it was not sealed to this key for this purpose, or was altered on the way") from error
+
+
+def _raw(key: mlkem.MLKEM768PublicKey | x25519.X25519PublicKey) -> bytes:
+    return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+
+
+def seal(plaintext: bytes, public: bytes, context: tuple[bytes | str | int, ...]) -> bytes:
+    """Seals to the public key of 1216 bytes. Raises SealError when `public` is no key."""
+    if len(public) != PUBLIC_KEY_SIZE:
+        raise SealError(f"a public key of {len(public)} bytes; {PUBLIC_KEY_SIZE} are expected")
+    try:
+        key = MLKEM768X25519PublicKey(
+            mlkem.MLKEM768PublicKey.from_public_bytes(public[:_MLKEM_PUBLIC]),
+            x25519.X25519PublicKey.from_public_bytes(public[_MLKEM_PUBLIC:]),
+        )
+        return _SUITE.encrypt(plaintext, key, info=encode_parts(*context))
+    except ValueError as error:
+        raise SealError("a public key that the key encapsulation refuses") from error
+
+
+def seal_content(content_key: bytes, plaintext: bytes, context: tuple[bytes | str | int, ...]) -> bytes:
+    """Encrypts under a key that follows from the content key and the context; one plaintext a context, hence the fixed nonce.
+
+    A keyholder that is set back to an old snapshot and is then asked something else has another context, so no nonce is ever used twice.
+    """
+    return _content_cipher(content_key, context).encrypt(bytes(12), plaintext, None)
+
+
+def open_content(content_key: bytes, sealed: bytes, context: tuple[bytes | str | int, ...]) -> bytes:
+    """The inverse of `seal_content`. Raises SealError when key, context or bytes are not the ones sealed."""
+    try:
+        return _content_cipher(content_key, context).decrypt(bytes(12), sealed, None)
+    except InvalidTag as error:
+        raise SealError("it was not sealed under this keyholder's content key for this use, or was altered") from error
+
+
+def _content_cipher(content_key: bytes, context: tuple[bytes | str | int, ...]) -> ChaCha20Poly1305:
+    return ChaCha20Poly1305(prf(content_key, "content", *context))
