@@ -27,13 +27,14 @@ from pydantic import (
     model_validator,
 )
 
+from hefed.errors import InputError
 from hefed.tomlfile import read_toml
 from hefed.wording import NAME_RULE, Location, counted, quoted, suggestion, validation_sentence
 
 MAX_REGIONS = 512
 MAX_COVARIATES = 256  # a round sends p (p + 3) / 2 values
 MAX_KEYHOLDERS = 16
-MAX_SHARES = 256  # C(n, t - 1), the sets that share a key: each keyholder answers for up to that many in every round
+MAX_SUBSETS = 1024  # C(n, t - 1), the sets that share a key: each keyholder answers for up to that many in every round
 INTERCEPT = "(intercept)"  # what a logistic fit calls its first coefficient
 RESERVED_NAMES = ("aggregator", "analyst")  # other members of every federation
 
@@ -41,7 +42,7 @@ _UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 _LONGEST = 30 * _UNITS["d"]
 
 
-class StudyError(ValueError):
+class StudyError(InputError):
     """A study definition that cannot be used: one sentence with the file, the key, what is wrong and what to do."""
 
 
@@ -81,7 +82,6 @@ Covariates = Annotated[
     tuple[Column, ...], Strict(False), Field(min_length=1, max_length=MAX_COVARIATES), AfterValidator(_distinct)
 ]
 Seconds = Annotated[int, BeforeValidator(_seconds), PlainSerializer(lambda seconds: f"{seconds} s", return_type=str)]
-Positive = Annotated[float, Field(gt=0, le=1e6)]
 
 
 class _Section(BaseModel):
@@ -173,10 +173,10 @@ class Limits(_Section):
     own patients count for fewer than so many. wait: how long one phase waits for somebody, in seconds.
     """
 
-    rounds: Annotated[int, Field(ge=1, le=1000)] = 60
-    step: Positive = 5.0
-    linear_predictor: Positive = 50.0
-    min_effective: Positive = 5.0
+    rounds: Annotated[int, Field(ge=1, le=1000)] = 40
+    step: Annotated[float, Field(gt=0, le=20)] = 2.0
+    linear_predictor: Annotated[float, Field(gt=0, le=300)] = 100.0
+    min_effective: Annotated[float, Field(ge=1, le=1e6)] = 5.0
     wait: Seconds = 120
 
 
@@ -351,10 +351,10 @@ def _check_sharing(study: Study) -> None:
             f"[security] threshold is {threshold} of only {counted(keyholders, 'keyholder')}; "
             "lower it or add keyholders"
         )
-    if keyholders > MAX_KEYHOLDERS or comb(keyholders, threshold - 1) > MAX_SHARES:
+    if keyholders > MAX_KEYHOLDERS or comb(keyholders, threshold - 1) > MAX_SUBSETS:
         raise ValueError(
             f"[security] threshold {threshold} of {keyholders} keyholders makes too many shares; "
-            f"name fewer keyholders, at most {MAX_KEYHOLDERS} and with C(n, t - 1) at most {MAX_SHARES}"
+            f"name fewer keyholders, at most {MAX_KEYHOLDERS} and with C(n, t - 1) at most {MAX_SUBSETS}"
         )
 
 

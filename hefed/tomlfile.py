@@ -1,4 +1,4 @@
-"""A TOML file as a dict, or one sentence that says why not. Relies on tomllib; knows nothing of what the file is for."""
+"""A TOML file as a dict, or one sentence that says why not. Relies on tomllib; knows not what the file is for."""
 
 import re
 import tomllib
