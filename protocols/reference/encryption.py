@@ -250,7 +250,7 @@ class Precision:
 
     @property
     def largest_sum(self) -> int:
-        return self.contributors * 2**self.capacity + self.tail
+        return self.contributors * (1 << self.capacity) + self.tail
 
 
 def power_of_two(exponent: int) -> Fraction:
