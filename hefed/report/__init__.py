@@ -1,0 +1,1 @@
+"""What people and machines read at the end: documents, tables, comparisons. Takes plain values; knows no encryption."""
