@@ -44,16 +44,7 @@ Vector = list[list[int]]
 
 @dataclass(frozen=True)
 class Label:
-    """
-    One use of the keys of a study.
-
-    Pre-conditions:
-
-        - `len(study) == len(cohort) == len(previous) == 32`
-        - `round in range(2**64)`
-        - `contributors >= 1`
-        - `all(x in range(-2**15, 2**15) for x in exponents)`
-    """
+    """One use of the keys of a study. Refused: fields outside the page's limits."""
 
     federation: str
     study: bytes
@@ -64,6 +55,18 @@ class Label:
     contributors: int
     exponents: tuple[int, ...]
     previous: bytes
+
+    def __post_init__(self) -> None:
+        if not len(self.study) == len(self.cohort) == len(self.previous) == 32:
+            raise RefusedError("parameter", "a hash that is not 32 bytes")
+        if self.round not in range(2**64):
+            raise RefusedError("parameter", "a round that is not a u64")
+        if self.contributors not in range(1, 4097):
+            raise RefusedError("parameter", "too few or too many contributors")
+        if self.values not in range(1, 2**30 + 1):
+            raise RefusedError("parameter", "too few or too many values")
+        if any(x not in range(-900, 901) for x in self.exponents):
+            raise RefusedError("parameter", "an exponent out of its range")
 
     @property
     def values(self) -> int:
@@ -221,17 +224,25 @@ def answer_noise_key(combined: bytes, label: bytes) -> bytes:
 @dataclass(frozen=True)
 class Precision:
     """
+    What follows from the sizes of a study. Refused: sizes outside the page's limits.
+
     Pre-conditions:
 
-        - `2 <= threshold <= keyholders`
-        - `contributors >= 1`
-        - `profile.modulus > 2 * (self.tail + contributors)`
+        - `profile.modulus > 2 * (self.tail + contributors)`, which holds for the page's profiles
     """
 
     profile: Profile
     keyholders: int
     threshold: int
     contributors: int
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.threshold <= self.keyholders <= 16:
+            raise RefusedError("parameter", "threshold or number of keyholders")
+        if math.comb(self.keyholders, self.threshold - 1) > 1024:
+            raise RefusedError("parameter", "too many sets of keyholders")
+        if self.contributors not in range(1, 4097):
+            raise RefusedError("parameter", "too few or too many contributors")
 
     @property
     def variance_opened(self) -> Fraction:

@@ -127,7 +127,33 @@ def labels() -> Json:
     ]
     if len({variation.digest for variation in variations}) != len(variations):
         raise AssertionError("two labels have one digest")
-    return {"labels": [label_fields(variation) for variation in variations]}
+    return {
+        "labels": [label_fields(variation) for variation in variations],
+        "bad": [bad_label(label, *change) for change in BAD_LABELS],
+    }
+
+
+BAD_LABELS: list[tuple[str, Json]] = [
+    ("a study hash of 31 bytes", {"study": fixed("study")[:-1]}),
+    ("no cohort", {"cohort": b""}),
+    ("a previous hash of 33 bytes", {"previous": bytes(33)}),
+    ("a round below 0", {"round": -1}),
+    ("a round above a u64", {"round": 2**64}),
+    ("no contributors", {"contributors": 0}),
+    ("too many contributors", {"contributors": 4097}),
+    ("no values", {"exponents": ()}),
+    ("an exponent too large", {"exponents": (0, 901)}),
+    ("an exponent too small", {"exponents": (-901, 0)}),
+]
+
+
+def bad_label(label: Label, name: str, change: Json) -> Json:
+    def changed() -> Label:
+        return replace(label, **change)
+
+    ((field, value),) = change.items()
+    shown = value.hex() if isinstance(value, bytes) else list(value) if isinstance(value, tuple) else str(value)
+    return {"name": name, "field": field, "value": shown, "refused": refused("parameter", changed)}
 
 
 # Rounds for which the first polynomial of the label contains a word that is not below its prime, found by trying one
@@ -266,7 +292,7 @@ def values() -> Json:
         (COMPACT, 9, 5, 32),
         (PRECISE, 3, 2, 3),
         (PRECISE, 3, 2, 32),
-        (PRECISE, 16, 8, 100),
+        (PRECISE, 12, 5, 100),
     ]:
         precision = Precision(profile, keyholders, threshold, contributors)
         c = precision.capacity
@@ -290,14 +316,27 @@ def values() -> Json:
                 ],
             }
         )
-    return {"values": entries}
+    bad = [(1, 1, 3), (2, 1, 3), (3, 4, 3), (17, 2, 3), (16, 8, 3), (3, 2, 0), (3, 2, 4097), (0, 0, 1), (3, -1, 3)]
+    return {
+        "values": entries,
+        "bad": [
+            {
+                "profile": COMPACT.identifier,
+                "keyholders": n,
+                "threshold": t,
+                "contributors": contributors,
+                "refused": refused("parameter", Precision, COMPACT, n, t, contributors),
+            }
+            for n, t, contributors in bad
+        ],
+    }
 
 
 def packing() -> Json:
     entries = []
     for profile in PROFILES:
         largest = [p - 1 for p in profile.primes]
-        vectors = [[], [[1] * len(profile.primes)], [largest], [largest, [0] * len(profile.primes), largest]]
+        vectors = [[[1] * len(profile.primes)], [largest], [largest, [0] * len(profile.primes), largest]]
         drawn = [uniform(profile, fixed("packing"), 0, k) for k in range(len(profile.primes))]
         vectors += [[list(residues) for residues in zip(*drawn, strict=True)][:9]]
         packed = pack(profile, vectors[-2])

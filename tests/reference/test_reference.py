@@ -321,7 +321,7 @@ def test_an_encoded_value_is_the_nearest_integer_ties_to_even(value, exponent, c
 
 
 @pytest.mark.parametrize(
-    "precision", [Precision(COMPACT, 3, 2, 3), Precision(PRECISE, 9, 5, 32), Precision(TINY, 4, 4, 5)]
+    "precision", [Precision(COMPACT, 3, 2, 3), Precision(PRECISE, 9, 5, 4096), Precision(TINY, 4, 4, 5)]
 )
 def test_capacity_is_the_largest_that_never_wraps(precision):
     assert 2 * precision.largest_sum <= precision.profile.modulus
