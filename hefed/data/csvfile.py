@@ -49,9 +49,9 @@ class CsvFile:
         """
         self._find(names)
         frame = self._parse(".")
-        if self.separator == ";" and any(_is_text(frame[name]) for name in names):
+        if self.separator == ";" and _text_columns(frame, names):
             with_comma = self._parse(",")
-            if not any(_is_text(with_comma[name]) for name in names):
+            if _text_columns(with_comma, names) < _text_columns(frame, names):
                 frame = with_comma
         frame.index += FIRST_LINE
         frame = frame.dropna(how="all")  # empty lines
@@ -147,6 +147,10 @@ class CsvFile:
 
 def _is_text(column: "pd.Series[float]") -> bool:
     return column.dtype.kind not in "iuf"
+
+
+def _text_columns(frame: "pd.DataFrame", names: Sequence[str]) -> int:
+    return sum(_is_text(frame[name]) for name in names)
 
 
 def _parser_fault(message: str) -> str:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from hefed.report.r_call import r_call
 from hefed.report.result import Document
-from hefed.study import Study
+from hefed.study import Cox, Study
 
 WIDTH = 80
 P_SMALLEST = 1e-4  # smaller p-values are printed as a bound
@@ -42,19 +42,26 @@ def print_result(document: Document, study: Study, to: Console) -> None:
 
 
 def _heading(document: Document, study: Study) -> list[Text]:
-    model = document["model"]
-    details = ""
-    if model["kind"] == "cox":
-        strata = "stratified by region" if model["baseline"] == "per-region" else "one baseline for all regions"
-        details = f", {strata}, {model['ties'].capitalize()} ties"
-    penalty = f", ridge {study.model.ridge:g}" if study.model.ridge else ""
     regions = document["regions"]
     return [
         Text(document["study"], style="bold"),
-        Text(f"{_KINDS[model['kind']]}{details}{penalty}"),
+        Text(describe_model(study)),
         Text(f"{len(regions)} regions: {', '.join(regions)}"),
         Text(f"n = {document['n']}, events = {document['events']}"),
     ]
+
+
+def describe_model(study: Study) -> str:
+    """Kind, strata, ties and penalty of the model, as one phrase."""
+    model = study.model
+    parts = [_KINDS[model.kind]]
+    if isinstance(model, Cox):
+        per_region = model.baseline == "per-region"
+        parts += ["stratified by region" if per_region else "one baseline for all regions"]
+        parts += [f"{model.ties.capitalize()} ties"]
+    if model.ridge:
+        parts += [f"ridge {model.ridge:g}"]
+    return ", ".join(parts)
 
 
 def _coefficients(document: Document) -> Table:

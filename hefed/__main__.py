@@ -1,0 +1,5 @@
+"""`python -m hefed` is `hefed`."""
+
+from hefed.cli import main
+
+main()

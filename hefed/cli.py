@@ -1,0 +1,124 @@
+"""The commands of hefed. Thin: they read options, call what does the work, and turn an error that a person can mend
+into one sentence and exit code 2. At the top it imports only what `--help` needs; the rest comes with its command.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hefed import __version__
+from hefed.errors import InputError
+
+if TYPE_CHECKING:
+    from hefed.study import Study
+
+EXIT_FAILED = 1
+EXIT_INPUT = 2
+
+app = typer.Typer(
+    name="hefed",
+    help="Regions fit one statistical model together, encrypted, on data that stays with them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Runs the command line; an InputError becomes one sentence on standard error and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"hefed: {error}", file=sys.stderr)
+        sys.exit(EXIT_INPUT)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"hefed {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+@app.command("new-study")
+def new_study(
+    tables: Annotated[list[Path], typer.Argument(metavar="A.csv B.csv C.csv", help="One table for each region.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The study file to write.")] = Path("study.toml"),
+) -> None:
+    """Write a commented study file from the columns of the regions' tables, ready to simulate."""
+    from hefed.data.draft_file import draft_study
+    from hefed.study import Study
+
+    text = draft_study(tables, output)
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise InputError(f"{output}: is there already; name another file with -o") from None
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written: {(error.strerror or 'unknown reason').lower()}") from None
+    study = Study.load(output)
+    response = ", ".join(study.model.responses)
+    print(f"{output}: {study.model.kind} model of {response} on {', '.join(study.model.covariates)}")
+    print(f"Look at it, then: hefed simulate {output} --out run")
+
+
+@app.command()
+def simulate(
+    study_file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the result and the processes' state.")] = None,
+    compare: Annotated[Path | None, typer.Option("--compare", help="Pooled answers to set beside the result.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port of the aggregator; 0 takes a free one.")] = 0,
+    check: Annotated[bool, typer.Option("--check", help="Only say what is right and wrong with the study.")] = False,
+) -> None:
+    """Run a study on this machine: an aggregator, and a process for each region with its own table."""
+    from hefed.data.check import check_tables
+    from hefed.study import Study
+
+    study = Study.load(study_file)
+    findings = check_tables(study)
+    if check:
+        from hefed.report.checked import print_check
+        from hefed.report.table import console
+
+        print_check(study, findings, console())
+    faults = [finding.fault for finding in findings if finding.fault]
+    if faults:
+        raise InputError("\nhefed: ".join(faults))
+    if check:
+        return
+    if out is None:
+        raise InputError("simulate needs a folder for the result; add --out FOLDER")
+    _run(study, out, port, compare)
+
+
+def _run(study: "Study", out: Path, port: int, compare: Path | None) -> None:
+    from hefed.node.errors import NodeError, StudyFailed
+    from hefed.node.simulate import run
+    from hefed.report.comparison import compare as beside
+    from hefed.report.comparison import load_pooled, print_comparison
+    from hefed.report.progress import Progress
+    from hefed.report.table import console, print_result
+
+    pooled = load_pooled(compare, study) if compare else None  # before the run: a wrong file costs nothing
+    try:
+        with Progress(console(stderr=True)) as progress:
+            document = run(study, out, progress, port=port)
+    except NodeError as error:
+        raise InputError(str(error)) from error
+    except StudyFailed as error:
+        print(f"hefed: {error}", file=sys.stderr)
+        raise typer.Exit(EXIT_INPUT if error.refused else EXIT_FAILED) from error
+    print_result(document, study, console())
+    if pooled is not None:
+        print_comparison(beside(document, pooled), console())
