@@ -1,0 +1,260 @@
+"""What every statistic is: rounds of sums over regions, driven from outside.
+
+A round: everybody computes `request` from the same state, each region computes its `contribution` from its own table,
+the sum is opened to all, and everybody computes the next state with `step`. `start`, `request` and `step` are pure and
+have the same bits on every machine (see arithmetic.py); only `contribution` touches patients.
+
+No bound of a request may ever fail to hold for an honest region: every exponent follows by proof from sums that are
+open already. So no region ever has to say that its value does not fit, and no round is repeated without it, which would
+open its value as a difference.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from hefed.statistics.arithmetic import Float, Int, ceiling_exponent, power_of_two
+from hefed.statistics.errors import LocalError, ModelError
+from hefed.statistics.result import FitResult
+
+MINIMUM_NOISE_BITS: Final = 24
+"""Below this the moments of a column are too coarse to centre and scale it; both profiles offer more."""
+
+BOUND_SLACK: Final = 1.0 + 2.0**-10
+"""Bounds are widened by this factor, for rounding in the regions' own floating point; it costs 0.0014 bits."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a region lets be done with its table.
+
+    Attributes:
+        rounds: Newton rounds of one fit. A regular fit takes 4 to 10.
+        step: the largest change of a standardised coefficient in one round (units: log odds or log hazard for one
+            standard deviation). A Newton step is shortened to it; coefficients of 2 are rare in medicine.
+        linear_predictor: the largest |x'b| of one of the region's patients, relative to a patient with mean covariates.
+            At most 100, so that weights exp(x'b), their sums and the squares of those stay far inside float64.
+        min_effective: the smallest effective number of patients with which a region contributes, (sum w)^2 / sum w^2
+            over their weights w in the information; with fewer the sum would be nearly a single patient's. Also the
+            smallest number of rows.
+    """
+
+    rounds: int = 40
+    step: float = 2.0
+    linear_predictor: float = 100.0
+    min_effective: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name, value in (("rounds", self.rounds), ("step", self.step), ("linear_predictor", self.linear_predictor)):
+            if not 0 < value < np.inf:
+                raise ValueError(f"limit {name} must be a positive number")
+        if self.linear_predictor > 100:
+            raise ValueError("limit linear_predictor must be at most 100")
+        if not 1 <= self.min_effective < np.inf:
+            raise ValueError("limit min_effective must be at least 1")
+
+
+@dataclass(frozen=True)
+class Specification:
+    """What logistic and Cox regression share.
+
+    Attributes:
+        covariates: column names, at least one.
+        regions: number of contributors.
+        noise_bits: an opened sum of values with exponent x is within 2^(x - noise_bits) of the true sum.
+        ridge: lambda >= 0 in lambda/2 * sum of squares of the standardised coefficients without the intercept.
+    """
+
+    covariates: tuple[str, ...]
+    regions: int
+    noise_bits: int
+    ridge: float = 0.0
+    limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        if not self.covariates or len(set(self.covariates)) != len(self.covariates):
+            raise ValueError("a regression needs at least one covariate, and each only once")
+        if self.regions < 1:
+            raise ValueError("a regression needs at least one region")
+        if self.noise_bits < MINIMUM_NOISE_BITS:
+            raise ValueError(f"a regression needs sums within 2^-{MINIMUM_NOISE_BITS} of their range")
+        if not 0.0 <= self.ridge < np.inf:
+            raise ValueError("ridge must be a number that is not negative")
+
+    def error(self, exponents: Int) -> Float:
+        """Bounds on the error of opened sums whose values have these exponents."""
+        return power_of_two(exponents - self.noise_bits)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A region's columns: float64 arrays of length `rows`, without missing values."""
+
+    rows: int
+    columns: Mapping[str, Float]
+
+    def column(self, name: str) -> Float:
+        """The column `name`, checked; LocalError if it is absent, of another length, or not finite."""
+        if name not in self.columns:
+            raise LocalError(f"column {name!r} is missing: add it, or take it out of the study")
+        values = np.asarray(self.columns[name], dtype=np.float64)
+        if values.shape != (self.rows,):
+            raise LocalError(f"column {name!r} does not have one value for each of the {self.rows} rows")
+        if not np.isfinite(values).all():
+            raise LocalError(f"column {name!r} has missing or infinite values: drop those rows first")
+        return values
+
+    def indicator(self, name: str) -> npt.NDArray[np.bool_]:
+        """The column `name`, checked to hold nothing but 0 and 1."""
+        values = self.column(name)
+        if not ((values == 0.0) | (values == 1.0)).all():
+            raise LocalError(f"column {name!r} has values other than 0 and 1")
+        return np.asarray(values == 1.0)
+
+
+class Prepared:
+    """A region's table made ready for a model: checked, and sorted once where the model wants that."""
+
+    def __init__(
+        self, table: Table, covariates: tuple[str, ...], events: int, order: Int | None, limits: Limits
+    ) -> None:
+        """Take the covariates of `table`; `order` sorts the rows of `design`.
+
+        Raises:
+            LocalError: a column is unusable, or there are fewer rows than `limits.min_effective`.
+        """
+        if table.rows < limits.min_effective:
+            raise LocalError(
+                f"{table.rows} rows are fewer than the {limits.min_effective:g} with which this region contributes "
+                "(limit min_effective)"
+            )
+        self.rows = table.rows
+        self.events = events
+        self.covariates = tuple(table.column(name) for name in covariates)
+        self._order = order
+        self._design: tuple[Float, Float, Float] | None = None
+
+    def design(self, centre: Float, scale: Float) -> Float:
+        """Standardised covariates (covariates, rows), kept from round to round."""
+        if self._design is None or not (
+            np.array_equal(self._design[0], centre) and np.array_equal(self._design[1], scale)
+        ):
+            design = np.empty((len(self.covariates), self.rows))
+            for row, column, c, s in zip(design, self.covariates, centre, scale, strict=True):
+                np.subtract(column if self._order is None else column[self._order], c, out=row)
+                row /= s
+            self._design = (centre, scale, design)
+        return self._design[2]
+
+
+R = TypeVar("R", bound=Prepared)
+
+
+class Phase(ABC, Generic[R]):
+    """One round of a statistic, with everything known before it. Immutable."""
+
+    purpose: ClassVar[str]
+
+    @abstractmethod
+    def exponents(self) -> Int:
+        """Binary exponents (K,) that bound each region's values of this round."""
+
+    @abstractmethod
+    def contribution(self, rows: R) -> Float:
+        """A region's values (K,). Raises LocalError to refuse."""
+
+    @abstractmethod
+    def step(self, total: Float) -> "tuple[Phase[R] | FitResult, str]":
+        """What follows from the opened sum (K,), and the decision in words. Raises ModelError."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the next round sums: value k of a region is at most 2^exponents[k] in magnitude."""
+
+    purpose: str
+    exponents: npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a fit stands. The same for all regions; a function of the opened sums alone.
+
+    Attributes:
+        phase: the round that comes next; the last one again when finished.
+        decisions: one line for each round so far, floats as `float.hex`.
+        result: the fit, when finished.
+    """
+
+    phase: Phase[Any]
+    decisions: tuple[str, ...] = ()
+    result: FitResult | None = None
+
+    @property
+    def rounds(self) -> int:
+        """Rounds that have been opened."""
+        return len(self.decisions)
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is a result and no further round."""
+        return self.result is not None
+
+
+class Model(ABC, Generic[R]):
+    """A statistic that a protocol can drive."""
+
+    @abstractmethod
+    def prepare(self, table: Table) -> R:
+        """A region's table, checked and made ready once. Raises LocalError."""
+
+    @abstractmethod
+    def first_phase(self) -> Phase[R]:
+        """The first round."""
+
+    def start(self) -> State:
+        """The state before the first round."""
+        return State(self.first_phase())
+
+    def request(self, state: State) -> Request:
+        """What the next round sums, the same for every region."""
+        return Request(state.phase.purpose, state.phase.exponents().astype(np.int16))
+
+    def contribution(self, rows: R, state: State) -> Float:
+        """A region's own part (K,) of the next round.
+
+        Raises:
+            LocalError: the region refuses, in words that name no patient's value.
+        """
+        values = state.phase.contribution(rows)
+        bounds = power_of_two(state.phase.exponents())
+        if not (np.abs(values) <= bounds).all():
+            raise LocalError(
+                f"a value of round {state.phase.purpose!r} is outside the range that follows from the opened sums: "
+                "those cannot be the sums of honest contributions"
+            )
+        return values
+
+    def step(self, state: State, total: Float) -> State:
+        """The state that follows from an opened sum (K,).
+
+        Raises:
+            ModelError: the sum does not allow the fit; the same error for every region.
+        """
+        total = np.asarray(total, dtype=np.float64)
+        if state.finished or total.shape != state.phase.exponents().shape or not np.isfinite(total).all():
+            raise ModelError(f"the opened sum does not belong to round {state.phase.purpose!r}")
+        outcome, decision = state.phase.step(total)
+        decisions = (*state.decisions, decision)
+        if isinstance(outcome, FitResult):
+            return State(state.phase, decisions, outcome)
+        return State(outcome, decisions)
+
+
+def exponents_of(bounds: Float) -> Int:
+    """Exponents of bounds that were derived in exact arithmetic, widened by `BOUND_SLACK`."""
+    return ceiling_exponent(bounds * BOUND_SLACK)

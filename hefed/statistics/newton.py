@@ -1,0 +1,243 @@
+"""Newton's method on opened sums: accept or halve, converged or not, and why an estimate does not exist.
+
+Relies on `Likelihood`s for the sums and on arithmetic.py for everything that regions must decide alike. Coordinates are
+those of the standardised columns, so thresholds mean the same for every unit of measurement.
+Must not look at a table: what is not in the opened sums is not known here.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import ClassVar, Final
+
+import numpy as np
+
+from hefed.statistics.arithmetic import DependentColumn, Factor, Float, Int, factorise, frozen
+from hefed.statistics.columns import hexadecimal
+from hefed.statistics.errors import ModelError
+from hefed.statistics.likelihood import Evaluation, Likelihood, Point
+from hefed.statistics.model import Phase, R, Specification
+from hefed.statistics.result import FitResult
+
+DECREMENT_TOLERANCE: Final = 1e-7
+"""Converged when sqrt(g' H^-1 g), the Newton decrement (Boyd and Vandenberghe, section 9.5.1), is below this: no
+coefficient then moves by more than this many standard errors, and H is that of the estimate to about as many parts.
+The last step is still taken; convergence being quadratic, what remains is near the square."""
+
+LIKELIHOOD_ROUNDING: Final = 2.0**-40
+"""Relative fall of the log-likelihood that counts as rounding in the regions' sums of up to 2^26 float64 terms."""
+
+MAXIMUM_HALVINGS: Final = 20
+"""Halvings of one step; a step 2^-20 as long that still does not help is no direction of ascent."""
+
+PIVOT_TOLERANCE: Final = 1e-10
+"""At the first point: part of a column's information that is left after the columns before it, below which it is
+collinear. float64 sums leave about 1e-15; R's coxph uses 1.8e-12, and glm about 1e-22 on the squared scale."""
+
+LATE_PIVOT_TOLERANCE: Final = 1e-13
+"""The same at later points, where collinear columns are gone already and only vanishing information is meant."""
+
+PIVOT_NOISE: Final = 8.0
+"""A pivot below this times the number of columns times the error of an opened sum is not told from zero."""
+
+NAMED_WEIGHT: Final = 1e-3
+"""A column is named as part of a collinearity if its weight, both columns scaled to unit information, is above this."""
+
+SEPARATION_GAIN: Final = 1e-6
+"""The log-likelihood has converged when a step would raise it by less: far below anything that a test could see."""
+
+SEPARATION_SHRINKAGE: Final = 0.5
+"""Newton steps to a finite optimum at least square near it; steps along a separating direction keep their length."""
+
+SEPARATION_MOVE: Final = 0.1
+"""A coefficient still moves if its step changes the linear predictor of some patient by more than this; along a
+separating direction it changes by about 1 in every step."""
+
+
+@dataclass(frozen=True, eq=False)
+class Newton(Phase[R]):
+    """One evaluation of the likelihood.
+
+    Attributes:
+        trial: (p,) where.
+        accepted: the best point so far.
+        last_step: (p,) the full Newton step that led to `accepted`.
+        evaluations, iterations, halvings: made so far; accepted so far; of the step under way.
+        null_log_likelihood: once known.
+    """
+
+    likelihood: Likelihood[R]
+    specification: Specification
+    trial: Float
+    accepted: Point | None = None
+    last_step: Float | None = None
+    evaluations: int = 0
+    iterations: int = 0
+    halvings: int = 0
+    null_log_likelihood: float = math.nan
+    purpose: ClassVar[str] = "newton"
+
+    def exponents(self) -> Int:
+        """As the likelihood says."""
+        return self.likelihood.exponents(self.trial, self.accepted)
+
+    def contribution(self, rows: R) -> Float:
+        """As the likelihood says; within the limits, except at the null model, whose weights are all equal."""
+        limits = None if self.accepted is None else self.specification.limits
+        return self.likelihood.contribution(rows, self.trial, limits)
+
+    def step(self, total: Float) -> tuple[Phase[R] | FitResult, str]:
+        """Accept the trial point, and go on or finish; or halve the step."""
+        here = self.likelihood.evaluation(self.trial, total, self.exponents())
+        if self.accepted is not None and self._falls(self.accepted, here):
+            return self._halve(self.accepted)
+        return self._accept(Point(self.trial, here))
+
+    def _penalty(self, coefficients: Float) -> float:
+        squares = self.likelihood.penalised * coefficients * coefficients
+        return 0.5 * self.specification.ridge * math.fsum(squares)
+
+    def _falls(self, accepted: Point, here: Evaluation) -> bool:
+        before = accepted.evaluation
+        gain = (here.log_likelihood - self._penalty(self.trial)) - (
+            before.log_likelihood - self._penalty(accepted.coefficients)
+        )
+        noise = here.log_likelihood_error + before.log_likelihood_error
+        return gain < -(noise + LIKELIHOOD_ROUNDING * abs(before.log_likelihood))
+
+    def _number(self) -> str:
+        return f"newton {self.evaluations + 1}"
+
+    def _halve(self, accepted: Point) -> "tuple[Newton[R], str]":
+        if self.halvings >= MAXIMUM_HALVINGS:
+            raise ModelError(
+                f"no convergence: the likelihood falls even after {MAXIMUM_HALVINGS} halvings of a step: "
+                "look for a column with extreme values, or use a ridge penalty"
+            )
+        trial = frozen(0.5 * (accepted.coefficients + self.trial))
+        following = self._next(trial)
+        return replace(following, halvings=self.halvings + 1), f"newton {following.evaluations}: halved"
+
+    def _next(self, trial: Float) -> "Newton[R]":
+        """The same state, one evaluation later. ModelError if that was the last one."""
+        rounds = self.specification.limits.rounds
+        if self.evaluations + 1 >= rounds:
+            raise ModelError(
+                f"no convergence in {rounds} Newton rounds (limit rounds): look for columns with extreme values or "
+                "nearly separated outcomes, or use a ridge penalty"
+            )
+        return replace(self, trial=trial, evaluations=self.evaluations + 1)
+
+    def _accept(self, here: Point) -> "tuple[Newton[R] | FitResult, str]":
+        first = self.accepted is None
+        null = self.likelihood.null_log_likelihood(here.evaluation) if first else self.null_log_likelihood
+        ridge = self.specification.ridge * self.likelihood.penalised
+        gradient = here.evaluation.gradient - ridge * here.coefficients
+        factor = self._factorise(here.evaluation, ridge, first)
+        step = factor.solve(gradient)
+        covariance = factor.inverse()
+        squared_decrement = max(0.0, math.fsum(gradient * step))
+        noise = math.fsum(here.evaluation.gradient_error * np.sqrt(np.diagonal(covariance)))
+        record = (
+            f"newton {self.evaluations + 1}: accepted, log-likelihood {here.evaluation.log_likelihood.hex()}, "
+            f"squared decrement {squared_decrement.hex()}"
+        )
+        self._check_separation(step, squared_decrement, noise)
+        if squared_decrement <= (DECREMENT_TOLERANCE + noise) ** 2:
+            estimate = here.coefficients + step
+            result = self._result(estimate, covariance, here.evaluation.log_likelihood, null)
+            return result, f"{record}, converged to {hexadecimal(estimate)}"
+        trial = frozen(here.coefficients + self._shortening(step) * step)
+        following = replace(
+            self._next(trial),
+            accepted=here,
+            last_step=frozen(step),
+            iterations=self.iterations + (not first),
+            halvings=0,
+            null_log_likelihood=null,
+        )
+        return following, record
+
+    def _shortening(self, step: Float) -> float:
+        """The factor that brings a step within its limits."""
+        largest = float(np.abs(step).max())
+        change = math.fsum(np.abs(step) * self.likelihood.reach)
+        limit = self.specification.limits.step
+        return min(
+            1.0,
+            limit / largest if largest > limit else 1.0,
+            self.likelihood.largest_change / change if change > self.likelihood.largest_change else 1.0,
+        )
+
+    def _factorise(self, evaluation: Evaluation, ridge: Float, first: bool) -> Factor:
+        """L D L' of the penalised information. ModelError, with names and cause, if it is singular."""
+        information = evaluation.information + np.diag(ridge)
+        diagonal = np.diagonal(information)
+        position = np.arange(1, len(diagonal) + 1)
+        noise = PIVOT_NOISE * position * evaluation.information_error
+        if first:
+            empty = diagonal <= np.maximum(PIVOT_TOLERANCE * self.likelihood.typical_information, noise)
+            if empty.any():
+                raise ModelError(
+                    f"{self._columns(np.flatnonzero(empty))} {self.likelihood.reason_without_information}: "
+                    "take it out of the covariates"
+                )
+        tolerance = PIVOT_TOLERANCE if first else LATE_PIVOT_TOLERANCE
+        factor = factorise(information, np.maximum(tolerance * diagonal, noise))
+        if isinstance(factor, Factor):
+            return factor
+        if first:
+            raise self._collinear(factor, diagonal)
+        raise self._separated([factor.index])
+
+    def _columns(self, indices: Iterable[np.intp | int]) -> str:
+        names = [repr(self.likelihood.names[j]) for j in indices]
+        return f"column{'s' * (len(names) > 1)} {', '.join(names)}"
+
+    def _collinear(self, dependent: DependentColumn, diagonal: Float) -> ModelError:
+        before = diagonal[: dependent.index]
+        weights = np.abs(dependent.weights) * np.sqrt(before / diagonal[dependent.index])
+        others = [j for j in np.flatnonzero(weights > NAMED_WEIGHT) if self.likelihood.penalised[j]]
+        return ModelError(
+            f"{self._columns([dependent.index])} is collinear: to the precision of the sums it follows from "
+            f"{self._columns(others)}: take one of them out of the covariates"
+        )
+
+    def _separated(self, indices: Iterable[np.intp | int]) -> ModelError:
+        covariates = [j for j in indices if self.likelihood.penalised[j]]
+        named = self._columns(covariates) if covariates else "a combination of the covariates"
+        return ModelError(
+            f"no finite estimate: the likelihood has converged but the coefficient of {named} keeps growing, because "
+            "it separates patients with and without events (almost) completely: take it out, merge its categories, "
+            "or use a ridge penalty"
+        )
+
+    def _check_separation(self, step: Float, squared_decrement: float, noise: float) -> None:
+        """ModelError if the likelihood has converged before the coefficients (a warning in R's coxph)."""
+        if self.last_step is None or 0.5 * squared_decrement > max(SEPARATION_GAIN, noise * noise):
+            return
+        unshrunk = np.abs(step) >= SEPARATION_SHRINKAGE * np.abs(self.last_step)
+        moving = np.abs(step) * self.likelihood.reach >= SEPARATION_MOVE
+        growing = np.flatnonzero(unshrunk & moving)
+        if len(growing):
+            raise self._separated(growing)
+
+    def _result(self, estimate: Float, covariance: Float, log_likelihood: float, null: float) -> FitResult:
+        """Back to the original scale: b_j / scale_j, and for the intercept b_0 - sum b_j centre_j / scale_j."""
+        scales = self.likelihood.scales
+        transformation = np.diag(1.0 / np.concatenate(([1.0] * self.likelihood.has_intercept, scales.scale)))
+        if self.likelihood.has_intercept:
+            transformation[0, 1:] = -scales.centre / scales.scale
+        original = [math.fsum(row * estimate) for row in transformation]
+        variance = [math.fsum((covariance * np.multiply.outer(row, row)).ravel()) for row in transformation]
+        return FitResult(
+            names=self.likelihood.names,
+            estimate=tuple(original),
+            std_error=tuple(math.sqrt(value) for value in variance),
+            log_likelihood=log_likelihood,
+            log_likelihood_null=null,
+            iterations=self.iterations + (self.accepted is not None),
+            converged=True,
+            n=scales.n,
+            events=scales.events,
+        )
