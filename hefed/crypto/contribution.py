@@ -1,0 +1,266 @@
+"""Contributions: encrypting a vector under a contributor's own key, adding contributions up, and checking the sum.
+
+Two engines make and add the same contributions: `tenseal` lets SEAL encrypt and add, `vectorised` computes the same in
+compiled code over many blocks at once. Relies on the caller to make one contribution for a label and key, and no more:
+the noise is a function of both.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hefed.crypto import masking, packing, ring, sampling
+from hefed.crypto.errors import CheckError, MalformedError, ParameterError, SeedError
+from hefed.crypto.hashing import DIGEST_SIZE, tagged_hash
+from hefed.crypto.keys import ContributorKey
+from hefed.crypto.label import Label
+from hefed.crypto.parameters import MAX_CONTRIBUTORS, Precision, Profile
+from hefed.crypto.ring import LANES, Floats
+
+Engine = Literal["tenseal", "vectorised"]
+ENGINES: tuple[Engine, ...] = ("tenseal", "vectorised")
+
+CHECK_REPETITIONS = 3
+
+
+# --- Encrypting -----------------------------------------------------------------------------------
+
+
+def encrypt(
+    precision: Precision, key: ContributorKey, label: Label, values: ArrayLike, engine: Engine = "vectorised"
+) -> bytes:
+    """The contribution c = m + e - a_L s, packed: `label.profile.packed_size(label.values)` bytes.
+
+    `values` has shape (K,), float64, |values[j]| <= 2**exponents[j].
+    Raises RangeError for a value out of range, SeedError for a key of another study, ParameterError for parameters
+    that do not fit together.
+    """
+    check_agreement(precision, label)
+    if key.study != label.study:
+        raise SeedError(f"the key of {key.dealer} was dealt for another study than the label's")
+    if (key.keyholders, key.threshold) != (precision.keyholders, precision.threshold):
+        raise ParameterError(f"the key of {key.dealer} is dealt {key.threshold} of {key.keyholders}, not as stated")
+    vector = np.ascontiguousarray(values, np.float64)
+    if vector.shape != (label.values,):
+        raise ParameterError(f"{vector.shape} values for a label of {label.values}")
+    messages = _Encoded(precision, label, vector)
+    noise_key = key.noise_key(label.digest)
+    masks = _masks(key, label, engine)
+    return masking.masked(label, masks, noise_key, precision.variance_contribution, messages)
+
+
+def check_agreement(precision: Precision, label: Label) -> None:
+    """Raise ParameterError unless precision and label state the same profile and number of contributors."""
+    if precision.profile != label.profile or precision.contributors != label.contributors:
+        raise ParameterError("precision and label state different profiles or numbers of contributors")
+
+
+def _check_engine(engine: str) -> None:
+    if engine not in ENGINES:
+        raise ParameterError(f"engine {engine!r}; it must be one of {', '.join(ENGINES)}")
+
+
+class _Encoded:
+    """The messages of a vector of values."""
+
+    def __init__(self, precision: Precision, label: Label, values: Floats) -> None:
+        self._precision, self._label, self._values = precision, label, values
+
+    def fill(self, first: int, group: Floats, used: int) -> None:
+        packing.encode(self._precision, self._label, self._values, first, group, used)
+
+
+def _masks(key: ContributorKey, label: Label, engine: Engine) -> masking.Masks:
+    _check_engine(engine)
+    residues = key.secret_residues(label.profile)
+    if engine == "tenseal":
+        return _SealMasks(label, residues)
+    return masking.PublicProducts(label, ring.RingKey(label.profile, ring.negated(label.profile, residues)))
+
+
+class _SealMasks:
+    """The masks c_0 + (c_1 - a_L) s, where SEAL encrypted zero to (c_0, c_1) under s."""
+
+    def __init__(self, label: Label, secret: NDArray[np.uint64]) -> None:
+        from hefed.crypto import seal
+
+        self._profile, self._seal = label.profile, seal
+        self._context = seal.context_of(label.profile)
+        self._secret_key = seal.secret_key(self._context, secret)
+        self._key = ring.RingKey(label.profile, secret)
+        self._public = [
+            sampling.UniformSource(label.profile, label.public_key, k) for k in range(len(label.profile.primes))
+        ]
+        self._fresh: NDArray[np.uint64] = np.zeros(0, np.uint64)
+        self._fresh_for = -1
+        self._constant, self._a = ring.lane_group(label.profile), ring.lane_group(label.profile)
+
+    def fill(self, k: int, group: Floats, first_block: int, used: int) -> None:
+        if self._fresh_for != first_block:
+            blocks = [self._seal.encrypt_zero(self._context, self._secret_key) for _ in range(used)]
+            self._fresh, self._fresh_for = np.stack(blocks, axis=-1), first_block
+        self._public[k].fill(self._a, used)
+        self._constant[:, :used] = self._fresh[0, k]
+        group[:, :used] = self._fresh[1, k]
+        group -= self._a
+        ring.multiply_add(self._profile, k, group, self._key, self._constant)
+        ring.inverse_transform(self._profile, k, group)
+
+
+# --- Adding up ------------------------------------------------------------------------------------
+
+
+class RunningSum:
+    """The sum of contributions for one label; memory does not grow with their number.
+
+    With the engine `tenseal`, SEAL's Evaluator adds the ciphertexts (c_i, 0) to (0, a_L).
+    """
+
+    def __init__(self, profile: Profile, label: Label, engine: Engine = "vectorised") -> None:
+        _check_engine(engine)
+        if profile != label.profile:
+            raise ParameterError("profile and label state different profiles")
+        self.count = 0
+        self._label = label
+        self._total: _VectorTotal | _SealTotal = _SealTotal(label) if engine == "tenseal" else _VectorTotal(label)
+
+    def add(self, packed: bytes) -> None:
+        """Add a contribution. Raises MalformedError, and leaves the sum as it was, if it is not well packed."""
+        if self.count == MAX_CONTRIBUTORS:
+            raise ParameterError(f"a sum has at most {MAX_CONTRIBUTORS} contributions")
+        data = packing.checked(self._label.profile, packed, self._label.values)
+        self._total.add(data)
+        self.count += 1
+
+    def packed(self) -> bytes:
+        """The sum so far, packed as a contribution."""
+        return self._total.packed()
+
+    @property
+    def ciphertexts(self) -> tuple[Any, ...]:
+        """SEAL's ciphertext of each block, under the sum of the keys; only with the engine `tenseal`."""
+        return self._total.ciphertexts
+
+
+class _VectorTotal:
+    """A sum in residues of shape (primes, K)."""
+
+    def __init__(self, label: Label) -> None:
+        self._profile, self._values = label.profile, label.values
+        self._residues = packing.residue_array(label.profile, label.values)
+
+    @property
+    def ciphertexts(self) -> tuple[Any, ...]:
+        raise ParameterError("the vectorised engine holds no SEAL ciphertexts")
+
+    def add(self, data: NDArray[np.uint8]) -> None:
+        packing.add_packed(self._profile, data, self._values, self._residues)
+
+    def packed(self) -> bytes:
+        return packing.pack_array(self._profile, self._residues, self._values)
+
+
+class _SealTotal:
+    """A sum in SEAL ciphertexts, one a block."""
+
+    def __init__(self, label: Label) -> None:
+        from hefed.crypto import seal
+
+        self._seal, self._profile, self._values = seal, label.profile, label.values
+        self._context = seal.context_of(label.profile)
+        shape = (len(label.profile.primes), label.profile.ring_degree)
+        self._zero = np.zeros(shape, np.uint64)
+        self._ciphertexts: list[Any] = []
+        for first, used in masking.groups(label):
+            public = sampling.uniform_polynomials(label.profile, label.public_key, first, used)
+            self._ciphertexts += [seal.ciphertext(self._context, self._zero, a) for a in public]
+
+    @property
+    def ciphertexts(self) -> tuple[Any, ...]:
+        return tuple(self._ciphertexts)
+
+    def add(self, data: NDArray[np.uint8]) -> None:
+        degree = self._profile.ring_degree
+        for start in range(0, len(self._ciphertexts), LANES):
+            chosen = self._ciphertexts[start : start + LANES]
+            left = self._values - start * degree
+            coefficients = packing.unpack_lanes(self._profile, data, start * degree, min(left, LANES * degree))
+            for k in range(len(self._profile.primes)):
+                ring.forward_transform(self._profile, k, coefficients[k])
+            for lane, total in enumerate(chosen):
+                first = coefficients[:, :, lane].astype(np.uint64)
+                self._seal.add(self._context, total, self._seal.ciphertext(self._context, first, self._zero))
+
+    def packed(self) -> bytes:
+        packer = packing.Packer(self._profile, self._values)
+        groups = np.zeros((len(self._profile.primes), self._profile.ring_degree, LANES))
+        for start in range(0, len(self._ciphertexts), LANES):
+            for lane, total in enumerate(self._ciphertexts[start : start + LANES]):
+                groups[:, :, lane] = self._seal.ciphertext_residues(total)[0]
+            for k in range(len(self._profile.primes)):
+                ring.inverse_transform(self._profile, k, groups[k])
+            packer.add(groups.transpose(2, 0, 1))
+        return packer.finish()
+
+
+# --- The check of a sum ---------------------------------------------------------------------------
+
+
+def check_value(profile: Profile, packed: bytes, values: int, list_digest: bytes) -> bytes:
+    """The check value of a contribution, or of a sum, under the hash of the signed list of contributions.
+
+    Three residues for each prime, each a u64. Nobody can find another sum with the same check value before the list
+    is fixed; it is linear, so a right sum has the sum of the contributions' check values.
+    Raises MalformedError if `packed` is not well packed.
+    """
+    data = packing.checked(profile, packed, values)
+    return _check_residues(profile, data, values, list_digest).astype("<u8").tobytes()
+
+
+def verify_checks(
+    profile: Profile, total: bytes, values: int, list_digest: bytes, check_values: Sequence[bytes]
+) -> None:
+    """Raise CheckError unless the check value of `total` is the sum of these; MalformedError for malformed bytes."""
+    primes = np.array(profile.primes, np.uint64)
+    size = 8 * CHECK_REPETITIONS * len(profile.primes)
+    expected = np.zeros((CHECK_REPETITIONS, len(profile.primes)), np.uint64)
+    for i, check in enumerate(check_values):
+        if len(check) != size:
+            raise MalformedError(f"check value {i} has {len(check)} bytes; {size} are right")
+        residues = np.frombuffer(check, "<u8").reshape(expected.shape)
+        if np.any(residues >= primes):
+            raise MalformedError(f"check value {i} has a residue that is not below its prime")
+        expected = (expected + residues) % primes
+    if check_value(profile, total, values, list_digest) != expected.tobytes():
+        raise CheckError("the sum is not that of the listed contributions: their check values do not add up to its own")
+
+
+def _check_residues(profile: Profile, data: NDArray[np.uint8], values: int, list_digest: bytes) -> NDArray[np.uint64]:
+    from hefed.crypto import kernels
+
+    blocks = profile.blocks(values)
+    x, y = _check_factors(profile, blocks, list_digest)
+    moduli = np.array(profile.primes, np.float64)
+    sums = np.zeros((CHECK_REPETITIONS, len(profile.primes), LANES))
+    per_prime = moduli[:, None]
+    kernels.check_sums(data, packing.widths_of(profile), values, x, x / per_prime, y, y / per_prime, moduli, sums)
+    totals: NDArray[np.float64] = sums.sum(axis=-1) % moduli
+    return totals.astype(np.uint64)
+
+
+@lru_cache(maxsize=2)
+def _check_factors(profile: Profile, blocks: int, list_digest: bytes) -> tuple[Floats, Floats]:
+    """x (3, primes, blocks) and y (3, primes, N), centred: all contributions of a round need the same."""
+    if len(list_digest) != DIGEST_SIZE:
+        raise ParameterError(f"the hash of a list of contributions has {DIGEST_SIZE} bytes")
+    shape = len(profile.primes), -1
+    x, y = [], []
+    for s in range(CHECK_REPETITIONS):
+        key_x, key_y = tagged_hash("check x", list_digest, s), tagged_hash("check y", list_digest, s)
+        one_a_block = sampling.uniform_polynomials(profile, key_x, 0, profile.blocks(blocks))
+        x.append(ring.centred(profile, one_a_block.transpose(1, 0, 2).reshape(shape)[:, :blocks]))
+        y.append(ring.centred(profile, sampling.uniform_polynomials(profile, key_y, 0, 1)[0]))
+    return np.stack(x), np.stack(y)

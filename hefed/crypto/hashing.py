@@ -1,0 +1,31 @@
+"""Hashes and keyed hashes of unambiguous encodings (`protocols/encryption.md`, Conventions).
+
+Relies on SHA-256 and HMAC of the standard library. Every use has its own tag, so that no two uses share inputs.
+"""
+
+import hashlib
+import hmac
+
+DIGEST_SIZE = 32
+
+Part = bytes | str | int
+
+
+def encode_parts(*parts: Part) -> bytes:
+    """`enc`: each part after its length as u64; text is UTF-8, an integer is a u64 (OverflowError if it is none)."""
+    encoded = bytearray()
+    for part in parts:
+        data = part.to_bytes(8, "little") if isinstance(part, int) else part.encode() if isinstance(part, str) else part
+        encoded += len(data).to_bytes(8, "little")
+        encoded += data
+    return bytes(encoded)
+
+
+def tagged_hash(tag: str, *parts: Part) -> bytes:
+    """`H`: the 32-byte SHA-256 of the tag and the parts."""
+    return hashlib.sha256(encode_parts("hefed/1 " + tag, *parts)).digest()
+
+
+def prf(key: bytes, tag: str, *parts: Part) -> bytes:
+    """`PRF`: the 32-byte HMAC-SHA-256 of the tag and the parts under a 32-byte key."""
+    return hmac.digest(key, encode_parts("hefed/1 " + tag, *parts), "sha256")
