@@ -103,7 +103,7 @@ def simulate(
 
 
 def _run(study: "Study", out: Path, port: int, compare: Path | None) -> None:
-    from hefed.node.errors import NodeError, StudyFailed
+    from hefed.node.errors import NodeError, StudyFailedError
     from hefed.node.simulate import run
     from hefed.report.comparison import compare as beside
     from hefed.report.comparison import load_pooled, print_comparison
@@ -116,7 +116,7 @@ def _run(study: "Study", out: Path, port: int, compare: Path | None) -> None:
             document = run(study, out, progress, port=port)
     except NodeError as error:
         raise InputError(str(error)) from error
-    except StudyFailed as error:
+    except StudyFailedError as error:
         print(f"hefed: {error}", file=sys.stderr)
         raise typer.Exit(EXIT_INPUT if error.refused else EXIT_FAILED) from error
     print_result(document, study, console())

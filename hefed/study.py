@@ -152,7 +152,7 @@ class Cox(_Model):
 class Security(_Section):
     """[security]: who must act together, who contributes at least, who reads, and how it is encrypted."""
 
-    threshold: Annotated[int, Field(ge=2)] = 2
+    threshold: Annotated[int, Field(ge=2, le=MAX_KEYHOLDERS)] = 2
     min_contributors: Annotated[int, Field(le=MAX_REGIONS)] = Field(
         default_factory=lambda fields: fields["threshold"] + 1
     )
@@ -310,10 +310,11 @@ def _check_region_names(regions: object) -> None:
 def _with_members(raw: dict[str, Any]) -> dict[str, Any]:
     """The content with the defaults that follow from the regions: everybody is a keyholder, contributors read."""
     regions, security = raw.get("regions"), raw.get("security", {})
-    if not isinstance(regions, dict) or not isinstance(security, dict):
+    if not isinstance(security, dict):
         return raw
-    with_data = [name for name, region in regions.items() if isinstance(region, dict) and "data" in region]
-    security = {"keyholders": list(regions), "readers": with_data} | security
+    named = regions if isinstance(regions, dict) else {}
+    with_data = [name for name, region in named.items() if isinstance(region, dict) and "data" in region]
+    security = {"keyholders": list(named), "readers": with_data} | security
     for role in ("keyholders", "readers"):
         if isinstance(security[role], list) and all(isinstance(name, str) for name in security[role]):
             security[role] = sorted(security[role])

@@ -42,8 +42,10 @@ def quoted(value: object) -> str:
 
 def suggestion(word: object, known: Iterable[str]) -> str:
     """`; did you mean '...'?` when one of `known` is near `word`, otherwise nothing."""
+    if not isinstance(word, str):
+        return ""
     folded = {name.casefold(): name for name in known}
-    near = get_close_matches(str(word)[:_QUOTED_LENGTH].casefold(), list(folded), n=1, cutoff=0.6)
+    near = get_close_matches(word[:_QUOTED_LENGTH].casefold(), list(folded), n=1, cutoff=0.6)
     return f"; did you mean {quoted(folded[near[0]])}?" if near else ""
 
 

@@ -16,7 +16,7 @@ from hefed.crypto import masking, packing, ring, sampling
 from hefed.crypto.errors import CheckError, MalformedError, ParameterError, SeedError
 from hefed.crypto.hashing import DIGEST_SIZE, tagged_hash
 from hefed.crypto.keys import ContributorKey
-from hefed.crypto.label import Label
+from hefed.crypto.label import Label, Use
 from hefed.crypto.parameters import MAX_CONTRIBUTORS, Precision, Profile
 from hefed.crypto.ring import LANES, Floats
 
@@ -52,7 +52,7 @@ def encrypt(
     return masking.masked(label, masks, noise_key, precision.variance_contribution, messages)
 
 
-def check_agreement(precision: Precision, label: Label) -> None:
+def check_agreement(precision: Precision, label: Use) -> None:
     """Raise ParameterError unless precision and label state the same profile and number of contributors."""
     if precision.profile != label.profile or precision.contributors != label.contributors:
         raise ParameterError("precision and label state different profiles or numbers of contributors")
@@ -119,7 +119,7 @@ class RunningSum:
     With the engine `tenseal`, SEAL's Evaluator adds the ciphertexts (c_i, 0) to (0, a_L).
     """
 
-    def __init__(self, profile: Profile, label: Label, engine: Engine = "vectorised") -> None:
+    def __init__(self, profile: Profile, label: Use, engine: Engine = "vectorised") -> None:
         _check_engine(engine)
         if profile != label.profile:
             raise ParameterError("profile and label state different profiles")
@@ -148,7 +148,7 @@ class RunningSum:
 class _VectorTotal:
     """A sum in residues of shape (primes, K)."""
 
-    def __init__(self, label: Label) -> None:
+    def __init__(self, label: Use) -> None:
         self._profile, self._values = label.profile, label.values
         self._residues = packing.residue_array(label.profile, label.values)
 
@@ -166,7 +166,7 @@ class _VectorTotal:
 class _SealTotal:
     """A sum in SEAL ciphertexts, one a block."""
 
-    def __init__(self, label: Label) -> None:
+    def __init__(self, label: Use) -> None:
         from hefed.crypto import seal
 
         self._seal, self._profile, self._values = seal, label.profile, label.values

@@ -6,6 +6,7 @@ Nobody can choose a public polynomial: it is the output of a cipher keyed by the
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,42 @@ from hefed.crypto.parameters import MAX_CONTRIBUTORS, Profile
 # Within these, scaling by 2**(C - x) and by 2**(x - C) is exact in float64 for every profile, and no sum overflows.
 MIN_EXPONENT, MAX_EXPONENT = -900, 900
 MAX_VALUES = 1 << 30
+
+
+class Use(Protocol):
+    """One use of the keys, as far as those need to know it who add ciphertexts or answer for shares."""
+
+    @property
+    def study(self) -> bytes: ...
+    @property
+    def cohort(self) -> bytes: ...
+    @property
+    def profile(self) -> Profile: ...
+    @property
+    def contributors(self) -> int: ...
+    @property
+    def values(self) -> int: ...
+    @property
+    def digest(self) -> bytes: ...
+    @property
+    def public_key(self) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class SignedUse:
+    """A use whose label all contributors signed: its parts, the opened sums among them, stay hidden behind the digest."""
+
+    study: bytes
+    cohort: bytes
+    profile: Profile
+    contributors: int
+    values: int
+    digest: bytes
+
+    @property
+    def public_key(self) -> bytes:
+        """The (public) cipher key whose stream makes the public polynomials."""
+        return public_polynomial_key(self.digest)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +123,15 @@ class Label:
     @cached_property
     def public_key(self) -> bytes:
         """The (public) cipher key whose stream makes the public polynomials."""
-        return tagged_hash("public polynomial", self.digest)
+        return public_polynomial_key(self.digest)
 
 
-def public_polynomial(label: Label, first_block: int, blocks: int) -> NDArray[np.uint64]:
+def public_polynomial_key(digest: bytes) -> bytes:
+    """The (public) cipher key of the public polynomials of the label with this digest."""
+    return tagged_hash("public polynomial", digest)
+
+
+def public_polynomial(label: Use, first_block: int, blocks: int) -> NDArray[np.uint64]:
     """a_L: residues in transform form, shape (blocks, primes, N)."""
     from hefed.crypto import sampling
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from hefed.crypto import packing, ring, sampling
-from hefed.crypto.label import Label
+from hefed.crypto.label import Use
 from hefed.crypto.ring import LANES, Floats, RingKey
 
 
@@ -32,7 +32,7 @@ class Masks(Protocol):
 class PublicProducts:
     """The masks inverse transform(a_L * key): a label's public polynomials times a key."""
 
-    def __init__(self, label: Label, key: RingKey) -> None:
+    def __init__(self, label: Use, key: RingKey) -> None:
         profile = label.profile
         self._profile, self._key = profile, key
         self._sources = [sampling.UniformSource(profile, label.public_key, k) for k in range(len(profile.primes))]
@@ -44,14 +44,14 @@ class PublicProducts:
         ring.inverse_transform(self._profile, k, group)
 
 
-def groups(label: Label) -> Iterator[tuple[int, int]]:
+def groups(label: Use) -> Iterator[tuple[int, int]]:
     """The first block and the number of blocks of each lane group of a label's vector."""
     blocks = label.profile.blocks(label.values)
     for first in range(0, blocks, LANES):
         yield first, min(LANES, blocks - first)
 
 
-def masked(label: Label, masks: Masks, noise_key: bytes, variance: Fraction, messages: Messages | None) -> bytes:
+def masked(label: Use, masks: Masks, noise_key: bytes, variance: Fraction, messages: Messages | None) -> bytes:
     """Masks plus noise, plus messages if there are any, modulo each prime and packed."""
     from hefed.crypto import kernels
 

@@ -15,12 +15,12 @@ from hefed.crypto.contribution import check_agreement
 from hefed.crypto.errors import OpeningError, ParameterError, SeedError
 from hefed.crypto.hashing import tagged_hash
 from hefed.crypto.keys import ShareKeys, Subset, mask_of, subsets
-from hefed.crypto.label import Label
+from hefed.crypto.label import Label, Use
 from hefed.crypto.parameters import Precision
 from hefed.crypto.ring import Floats
 
 
-def answer(precision: Precision, share_keys: ShareKeys, subset: Subset, label: Label) -> bytes:
+def answer(precision: Precision, share_keys: ShareKeys, subset: Subset, label: Use) -> bytes:
     """h_T = a_L * (sum of the contributors' shares for T) + noise, packed.
 
     Raises SeedError for shares of another study or cohort, or a set that this keyholder has no share for,
@@ -38,7 +38,7 @@ def answer(precision: Precision, share_keys: ShareKeys, subset: Subset, label: L
     return masking.masked(label, masks, noise_key, precision.variance_answer, None)
 
 
-def answer_digest(label: Label, subset: Subset, packed: bytes) -> bytes:
+def answer_digest(label: Use, subset: Subset, packed: bytes) -> bytes:
     """The hash by which other holders of the same set confirm an answer."""
     return tagged_hash("answer", label.digest, mask_of(subset), packed)
 

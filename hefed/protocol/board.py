@@ -1,10 +1,13 @@
 """A study as everybody can see it: the public record of its messages, and the one table of what may come next.
 
-The aggregator relays every message to every member in one order. `Board` is what follows from that sequence alone; the aggregator, the regions, the
-analyst and an auditor all keep one, so all of them refuse the same messages. What a member does about it is in `member`, what the aggregator does in
+The aggregator relays every message to every member in one order. `Board` is what follows from that sequence alone; the
+aggregator, the regions, the
+analyst and an auditor all keep one, so all of them refuse the same messages. What a member does about it is in
+`member`, what the aggregator does in
 `coordinator`. A board holds nothing secret and never looks at a clock.
 
-Nobody has to trust the relay: a member that was shown another sequence computes another cohort, another list or another label, and the study stops.
+Nobody has to trust the relay: a member that was shown another sequence computes another cohort, another list or another
+label, and the study stops.
 """
 
 from collections.abc import Callable
@@ -15,13 +18,14 @@ from typing import Literal
 
 from hefed.crypto.hashing import tagged_hash
 from hefed.crypto.keys import subsets
+from hefed.crypto.label import SignedUse
 from hefed.crypto.parameters import PROFILES, Precision, Profile
 from hefed.protocol import messages as m
 from hefed.protocol.cohort import Cohort
 from hefed.protocol.errors import EquivocationError, ProtocolError, SignatureError
 from hefed.protocol.messages import Message
 from hefed.protocol.roster import Roster
-from hefed.study import Study
+from hefed.study import Study, StudyError
 
 
 class Phase(StrEnum):
@@ -43,9 +47,11 @@ RUNNING = tuple(phase for phase in Phase if phase not in (Phase.INVITATION, Phas
 
 @dataclass(frozen=True)
 class Rule:
-    """One line of the table: who may send a kind of message, in which phases, and the phase that follows once `complete`.
+    """One line of the table: who may send a kind of message, in which phases, and the phase that follows once
+    `complete`.
 
-    `late` messages are also taken, without effect, in the phases after: their sender was slow, and its next message follows on them.
+    `late` messages are also taken, without effect, in the phases after: their sender was slow, and its next message
+    follows on them.
     """
 
     kind: str
@@ -78,7 +84,9 @@ RULES: dict[str, Rule] = {
         Rule("end",             "aggregator",  RUNNING,                     P.ENDED),
     )
 }  # fmt: skip
-"""Every transition of a study. `deal`, `cohort` and `closing` are complete when all of their senders have sent; the others at once."""
+"""Every transition of a study. `deal`, `cohort` and `closing` are complete when all of their senders have sent; the
+others at once.
+"""
 
 
 @dataclass
@@ -103,7 +111,9 @@ class RoundRecord:
 
     @cached_property
     def list_digest(self) -> bytes:
-        """H over the label and every contributor's name and hash of its contribution, in order of names. Defined once all are there."""
+        """H over the label and every contributor's name and hash of its contribution, in order of names. Defined once
+        all are there.
+        """
         parts: list[bytes | str] = [self.first.label]
         for name in sorted(self.contributions):
             parts += [name, self.contributions[name].body.attachments[0].sha256]
@@ -112,7 +122,9 @@ class RoundRecord:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a study ended: `result` or `error` by the readers' agreement, `refusal` or `complaint` by a member, `end` by the aggregator."""
+    """How a study ended: `result` or `error` by the readers' agreement, `refusal` or `complaint` by a member, `end` by
+    the aggregator.
+    """
 
     how: Literal["result", "error", "refusal", "complaint", "end"]
     by: str
@@ -142,7 +154,8 @@ class Board:
         self.last_digest: dict[str, bytes] = {}
         self._posted: set[bytes] = set()
 
-    # --- what follows from the record -------------------------------------------------------------------------------------------
+    # --- what follows from the record
+    # -------------------------------------------------------------------------------------------
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -213,6 +226,17 @@ class Board:
         """The round under way."""
         return self.rounds[-1]
 
+    def use(self, content: m.Contribution) -> SignedUse:
+        """What a contribution is for, as those know it who cannot compute its label."""
+        return SignedUse(
+            study=self.study_digest,
+            cohort=self.cohort.digest,
+            profile=self.profile,
+            contributors=len(self.study.contributors),
+            values=content.values,
+            digest=content.label,
+        )
+
     def approval(self, name: str) -> m.Approval:
         """What a member said when it approved."""
         content = self.approvals[name].content
@@ -258,16 +282,19 @@ class Board:
         """The keyholders that answered this attempt of the round under way."""
         return {name for name, attempts in self.round.answers.items() if attempt in attempts}
 
-    # --- the next message ---------------------------------------------------------------------------------------------------------
+    # --- the next message
+    # ---------------------------------------------------------------------------------------------------------
 
     def post(self, message: Message) -> None:
-        """Takes the next message of the study. Raises ProtocolError (and leaves the record as it is) when it may not come."""
+        """Takes the next message of the study. Raises ProtocolError (and leaves the record as it is) when it may not
+        come.
+        """
         body = message.body
         if body.study != self.study_digest:
             raise ProtocolError(f"a message of {body.sender} belongs to another study")
         if body.previous != self.last_digest.get(body.sender, m.ZERO_HASH):
             raise EquivocationError(
-                f"a '{body.kind}' of {body.sender} does not follow on its last message: one was lost, or {body.sender} signed two"
+                f"a '{body.kind}' of {body.sender} does not follow on its last message: one was lost, or it signed two"
             )
         rule = RULES[body.kind]
         self._require_sender(rule, body.sender)
@@ -291,30 +318,41 @@ class Board:
             order.index(self.phase) > order.index(rule.phases[-1]) or rule.kind in ("check", "answer")
         )
 
+    def _parties(self, party: Party) -> tuple[str, ...]:
+        match party:
+            case "analyst":
+                return tuple(member.name for member in self.roster.members if "analyst" in member.roles)
+            case "aggregator":
+                return (self.roster.aggregator.name,)
+            case "member":
+                return self.members
+            case "contributor":
+                return self.study.contributors
+            case "keyholder":
+                return self.study.keyholders
+            case "reader":
+                return self.study.readers
+
     def _require_sender(self, rule: Rule, sender: str) -> None:
-        allowed = {
-            "analyst": lambda: "analyst" in self.roster.member(sender).roles,
-            "aggregator": lambda: sender == self.roster.aggregator.name,
-            "member": lambda: sender in self.members,
-            "contributor": lambda: sender in self.study.contributors,
-            "keyholder": lambda: sender in self.study.keyholders,
-            "reader": lambda: sender in self.study.readers,
-        }[rule.sender]
         if rule.kind != "invitation" and self.phase is Phase.INVITATION:
             raise ProtocolError(f"'{rule.kind}' of {sender} came before the study's invitation")
-        if not allowed():
+        if sender not in self._parties(rule.sender):
             raise SignatureError(f"{sender} sent a '{rule.kind}', which only a study's {rule.sender} may")
 
-    # --- one method a kind; each returns whether the phase is complete ---------------------------------------------------------------
+    # --- one method a kind; each returns whether the phase is complete
+    # ---------------------------------------------------------------
 
     def _on_invitation(self, message: Message, content: m.Invitation) -> bool:
         if m.study_hash(content, message.sender) != self.study_digest:
             raise ProtocolError("the invitation is not the study that it is sent as")
         if content.roster != self.roster.digest:
             raise ProtocolError(
-                f"the study was made for another version of the roster of {self.roster.federation}; the analyst must submit it again"
+                f"the study was made for another version of the roster of {self.roster.federation}; submit it again"
             )
-        study = Study.from_public(content.definition)
+        try:
+            study = Study.from_public(content.definition)
+        except StudyError as error:
+            raise ProtocolError(str(error)) from None
         for role, names in (
             ("contributor", study.contributors),
             ("keyholder", study.keyholders),
@@ -344,7 +382,9 @@ class Board:
         if content.keyholders != sorted(set(content.keyholders) & set(self.study.keyholders)):
             raise ProtocolError("the aggregator would have keys dealt to somebody who is no keyholder of the study")
         if len(content.keyholders) < self.threshold:
-            raise ProtocolError(f"keys would be dealt to {len(content.keyholders)} keyholders, fewer than {self.threshold}")
+            raise ProtocolError(
+                f"keys would be dealt to {len(content.keyholders)} keyholders, fewer than {self.threshold}"
+            )
         self.dealing = content
         return True
 
@@ -382,7 +422,9 @@ class Board:
     def _on_cohort(self, message: Message, content: m.CohortSignature) -> bool:
         self._once(message.sender in self.cohort_signatures, message)
         if content.cohort != self.cohort.digest:
-            raise EquivocationError(f"{message.sender} was shown another cohort than the rest; the study must not go on")
+            raise EquivocationError(
+                f"{message.sender} was shown another cohort than the rest; the study must not go on"
+            )
         self.cohort_signatures.add(message.sender)
         return self.cohort_signatures == set(self.study.contributors)
 
@@ -397,8 +439,8 @@ class Board:
         if record.contributions and content != record.first:
             other = next(iter(record.contributions))
             raise EquivocationError(
-                f"{message.sender} and {other} do not contribute to the same label in round {record.number}: they were shown "
-                "different sums or different messages; the study must not go on"
+                f"{message.sender} and {other} do not contribute to the same label in round {record.number}: "
+                "they were shown different sums or different messages; the study must not go on"
             )
         record.contributions[message.sender] = message
         return False
@@ -420,7 +462,9 @@ class Board:
         record = self._record(content.round, message)
         self._once(message.sender in record.checks, message)
         if content.list != record.list_digest:
-            raise EquivocationError(f"{message.sender} was shown another list of contributions in round {content.round}")
+            raise EquivocationError(
+                f"{message.sender} was shown another list of contributions in round {content.round}"
+            )
         if len(content.value) != 24 * len(self.profile.primes):
             raise ProtocolError(f"the check value of {message.sender} has a wrong length")
         if record.sum is None:
@@ -434,7 +478,9 @@ class Board:
         if not asked or len(message.body.attachments) != 1:
             raise ProtocolError(f"{message.sender} answers what it was not asked")
         if content.list != record.list_digest:
-            raise EquivocationError(f"{message.sender} was shown another list of contributions in round {content.round}")
+            raise EquivocationError(
+                f"{message.sender} was shown another list of contributions in round {content.round}"
+            )
         if record.sum is None:
             record.answers.setdefault(message.sender, set()).add(content.attempt)
         return False
@@ -448,7 +494,9 @@ class Board:
             raise ProtocolError(f"the sum of round {record.number} does not come as it must")
         for attachment, name in zip(message.body.attachments[1:], absent, strict=True):
             if attachment != record.contributions[name].body.attachments[0]:
-                raise EquivocationError(f"what the aggregator passes on as {name}'s contribution is not what {name} signed")
+                raise EquivocationError(
+                    f"what the aggregator passes on as {name}'s contribution is not what {name} signed"
+                )
         record.sum = content
         return True
 
@@ -456,7 +504,9 @@ class Board:
         self._once(message.sender in self.closings, message)
         for other, closing in self.closings.items():
             if (closing.last, closing.decisions, closing.outcome) != (content.last, content.decisions, content.outcome):
-                raise EquivocationError(f"{message.sender} and {other} do not close the study with the same sums and decisions")
+                raise EquivocationError(
+                    f"{message.sender} and {other} do not close the study with the same sums and decisions"
+                )
         self.closings[message.sender] = content
         if set(self.closings) != set(self.study.readers):
             return False
@@ -471,7 +521,8 @@ class Board:
         self.outcome = Outcome("end", message.sender, content.words, tuple(content.missing))
         return True
 
-    # --- helpers ---------------------------------------------------------------------------------------------------------------------
+    # --- helpers ------------------------------------------------------------------------------------------------------
+    # ---------------
 
     def _record(self, number: int, message: Message) -> RoundRecord:
         if number >= len(self.rounds) or not self.rounds[number].opens:

@@ -1,6 +1,8 @@
-"""Deterministic CBOR (RFC 8949, section 4.2) of plain values: null, booleans, integers, floats, text, bytes, arrays, maps with text keys.
+"""Deterministic CBOR (RFC 8949, section 4.2) of plain values: null, booleans, integers, floats, text, bytes, arrays,
+maps with text keys.
 
-cbor2 does the coding. It accepts more than the deterministic form, so a reader encodes again and compares: one value has one encoding, and a
+cbor2 does the coding. It accepts more than the deterministic form, so a reader encodes again and compares: one value
+has one encoding, and a
 hash of the encoding is a hash of the value.
 """
 

@@ -1,9 +1,12 @@
-"""A contributor's part: it deals its key, signs one cohort, and encrypts one vector a round under a label that only its own view of the study makes."""
+"""A contributor's part: it deals its key, signs one cohort, and encrypts one vector a round under a label that only its
+own view of the study makes.
+"""
 
 import secrets
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from hefed.crypto.contribution import check_value, encrypt
 from hefed.crypto.keys import ContributorKey
@@ -11,9 +14,10 @@ from hefed.crypto.label import Label
 from hefed.protocol import known_answer
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
-from hefed.protocol.errors import EquivocationError
-from hefed.protocol.ports import Vault, Work
-from hefed.protocol.reader import ReaderPart
+from hefed.protocol.contexts import deal_context
+from hefed.protocol.errors import EquivocationError, ProtocolError
+from hefed.protocol.ports import DeclinedError, Vault, Work
+from hefed.protocol.reader import ReaderPart, padded
 from hefed.protocol.sealing import seal
 
 
@@ -22,7 +26,7 @@ class ContributorPart:
 
     def __init__(self, name: str, board: Board, vault: Vault, work: Work, reader: ReaderPart) -> None:
         self._name, self._board, self._vault, self._work, self._reader = name, board, vault, work, reader
-        self._cohort: bytes | None = None
+        self._table_is_the_approved = False
 
     @cached_property
     def _key(self) -> ContributorKey:
@@ -64,25 +68,32 @@ class ContributorPart:
         label = self._reader.next_label()
         if label is None:
             return None
+        if label.round != self._board.round.number:
+            raise ProtocolError(f"{self._name} has not opened the round before round {self._board.round.number}")
+        self._require_approved_table()
         values = known_answer.vector(label.digest, self._name) if label.round == 0 else self._work.contribution()
-        packed = self._encrypt(label, np.ascontiguousarray(values))
-        content = m.Contribution(
-            round=label.round, purpose=label.purpose, label=label.digest, values=label.values
-        )
+        packed = self._encrypt(label, padded(values))
+        content = m.Contribution(round=label.round, purpose=label.purpose, label=label.digest, values=label.values)
         return content, (packed,)
 
-    def _encrypt(self, label: Label, values: np.ndarray) -> bytes:  # type: ignore[type-arg]
+    def _require_approved_table(self) -> None:
+        """A table that changed since the approval ends the study: the same label must never see two updates."""
+        if not self._table_is_the_approved:
+            if self.commitment() != self._board.approval(self._name).commitment:
+                raise DeclinedError(
+                    f"the table of {self._name} has changed since it was approved; submit the study again"
+                )
+            self._table_is_the_approved = True
+
+    def _encrypt(self, label: Label, values: npt.NDArray[np.float64]) -> bytes:
         return encrypt(self._board.precision, self._key, label, values, self._board.study.security.engine)
 
     def check(self, own_contribution: bytes) -> m.Check:
         """Signs the list of this round's contributions as it was shown to us, with the check value of our own."""
         record = self._board.round
         if record.contributions[self._name].body.attachments[0] != m.Attachment.of(own_contribution):
-            raise EquivocationError(f"what stands in the record as {self._name}'s contribution is not what {self._name} sent")
+            raise EquivocationError(
+                f"what stands in the record as {self._name}'s contribution is not what {self._name} sent"
+            )
         value = check_value(self._board.profile, own_contribution, record.first.values, record.list_digest)
         return m.Check(round=record.number, list=record.list_digest, value=value)
-
-
-def deal_context(study: bytes, dealer: str, keyholder: str) -> tuple[bytes | str | int, ...]:
-    """What a sealed deal is bound to, so that nobody can pass on another's."""
-    return ("deal", study, dealer, keyholder)

@@ -1,7 +1,10 @@
-"""The aggregator in one study: it relays signed messages in one order, adds ciphertexts, and names whom it waits for. It holds no secret but its identity.
+"""The aggregator in one study: it relays signed messages in one order, adds ciphertexts, and names whom it waits for.
+It holds no secret but its identity.
 
-Privacy never depends on this machine, and it alone cannot make a sum wrong without every reader noticing in the same round; it can only refuse service.
-Sans-IO: the caller passes the time and who is connected, stores every entry before it delivers it, and delivers entries in order.
+Privacy never depends on this machine, and it alone cannot make a sum wrong without every reader noticing in the same
+round; it can only refuse service.
+Sans-IO: the caller passes the time and who is connected, stores every entry before it delivers it, and delivers entries
+in order.
 """
 
 from collections.abc import Callable, Collection
@@ -9,6 +12,7 @@ from dataclasses import dataclass
 
 from hefed.crypto.contribution import RunningSum
 from hefed.crypto.errors import CryptoError
+from hefed.crypto.packing import checked
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board, Phase
 from hefed.protocol.errors import ProtocolError
@@ -25,7 +29,9 @@ class Entry:
 
 
 def delivers_attachments(board: Board, kind: str, recipient: str) -> bool:
-    """Whether a recipient needs the frames beside a message: readers need answers and sums. A contribution goes to nobody."""
+    """Whether a recipient needs the frames beside a message: readers need answers and sums. A contribution goes to
+    nobody.
+    """
     return kind in ("answer", "sum") and recipient in board.study.readers
 
 
@@ -41,9 +47,12 @@ class Coordinator:
         self._contributions: dict[str, bytes] = {}
         self._sum: RunningSum | None = None
 
-    # --- the record ------------------------------------------------------------------------------------------------------------
+    # --- the record
+    # ------------------------------------------------------------------------------------------------------------
 
-    def receive(self, envelope: bytes, attachments: tuple[bytes, ...], now: float, connected: Collection[str]) -> list[Entry]:
+    def receive(
+        self, envelope: bytes, attachments: tuple[bytes, ...], now: float, connected: Collection[str]
+    ) -> list[Entry]:
         """A member's next message. Raises ProtocolError or CryptoError, changing nothing, when it is not acceptable."""
         message = m.read_message(envelope, self.board.roster)
         if message.sender == self._name:
@@ -72,23 +81,26 @@ class Coordinator:
         """When the phase under way is given up, in seconds since 1970."""
         return min(self._phase_since + self.board.study.limits.wait, float(self.board.invitation.expires))
 
-    # --- inside ------------------------------------------------------------------------------------------------------------------
+    # --- inside
+    # ------------------------------------------------------------------------------------------------------------------
 
     def _require_attachments(self, entry: Entry) -> None:
         bound = entry.message.body.attachments
         if len(bound) != len(entry.attachments) or not all(
             b.matches(a) for b, a in zip(bound, entry.attachments, strict=True)
         ):
-            raise ProtocolError(f"what came with a '{entry.message.body.kind}' of {entry.message.sender} is not what was signed")
+            raise ProtocolError(
+                f"what came with a '{entry.message.body.kind}' of {entry.message.sender} is not what was signed"
+            )
 
     def _post(self, entry: Entry, now: float) -> None:
         content = entry.message.content
         grown: RunningSum | None = None
         if isinstance(content, m.Contribution) and self.board.phase is Phase.CONTRIBUTION:
             grown = self._sum or RunningSum(
-                self.board.profile, content.label, content.values, self.board.study.security.engine
+                self.board.profile, self.board.use(content), self.board.study.security.engine
             )
-            grown.check(entry.attachments[0])
+            checked(self.board.profile, entry.attachments[0], content.values)
         self.board.post(entry.message)
         if grown is not None:
             grown.add(entry.attachments[0])
@@ -144,9 +156,7 @@ class Coordinator:
     def _proposal(self, over: bool, connected: set[str]) -> tuple[m.Content, tuple[bytes, ...]] | None:
         board = self.board
         missing = set(board.dealt_keyholders) - set(board.acknowledgements)
-        if len(board.acknowledgements) < board.threshold or (missing and not over and not missing.isdisjoint(connected)):
-            return None
-        if missing and not over:
+        if len(board.acknowledgements) < board.threshold or (missing and not over):
             return None
         return m.Proposal(acknowledgements={n: message.digest for n, message in board.acknowledgements.items()}), ()
 

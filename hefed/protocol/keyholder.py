@@ -1,21 +1,20 @@
-"""A keyholder's part: it keeps seeds, and multiplies their sum with public polynomials that nobody chose. It never sees an update or a sum."""
+"""A keyholder's part: it keeps seeds, and multiplies their sum with public polynomials that nobody chose. It never sees
+an update or a sum.
+"""
 
 import secrets
-import struct
 from functools import cached_property
 
 from hefed.crypto.errors import SeedError
-from hefed.crypto.keys import DealtSeeds, ShareKeys, open_seeds
+from hefed.crypto.keys import DealtSeeds, ShareKeys, Subset, open_seeds
 from hefed.crypto.opening import answer, answer_digest
-from hefed.protocol import codec
 from hefed.protocol import messages as m
+from hefed.protocol.answers import pack_answers
 from hefed.protocol.board import Board
-from hefed.protocol.contributor import deal_context
+from hefed.protocol.contexts import answer_context, content_key_context, deal_context
 from hefed.protocol.errors import ProtocolError, SealError
 from hefed.protocol.ports import Vault
 from hefed.protocol.sealing import CONTENT_KEY_SIZE, SealingKey, seal, seal_content
-
-Subset = tuple[int, ...]
 
 
 class KeyholderPart:
@@ -77,7 +76,9 @@ class KeyholderPart:
         return ShareKeys.combine(board.profile, board.study_digest, board.cohort.digest, deals)
 
     def answer(self) -> tuple[m.Answer, tuple[bytes, ...]] | None:
-        """For each share held: the answer itself if this is its lowest-numbered holder at hand, its hash otherwise. None if not asked."""
+        """For each share held: the answer itself if this is its lowest-numbered holder at hand, its hash otherwise.
+        None if not asked.
+        """
         board, record = self._board, self._board.round
         asked = record.opens[-1].keyholders
         if self._name not in asked:
@@ -85,47 +86,14 @@ class KeyholderPart:
         numbers = [board.dealt_keyholders.index(name) for name in asked]
         full: list[tuple[Subset, bytes]] = []
         hashes: list[tuple[Subset, bytes]] = []
-        label, values = record.first.label, record.first.values
+        use = board.use(record.first)
         for subset in self._share_keys.subsets:
-            packed = answer(board.precision, self._share_keys, subset, label, values)
+            packed = answer(board.precision, self._share_keys, subset, use)
             if min(number for number in numbers if number not in subset) == self._number:
                 full.append((subset, packed))
             else:
-                hashes.append((subset, answer_digest(label, subset, packed)))
+                hashes.append((subset, answer_digest(use, subset, packed)))
         context = answer_context(record.first.label, self._name, record.open_digests[-1])
         sealed = seal_content(self._content_key, pack_answers(full, hashes), context)
         content = m.Answer(round=record.number, attempt=len(record.opens), list=record.list_digest)
         return content, (sealed,)
-
-
-def content_key_context(study: bytes, keyholder: str, reader: str) -> tuple[bytes | str | int, ...]:
-    """What a sealed content key is bound to."""
-    return ("content key", study, keyholder, reader)
-
-
-def answer_context(label: bytes, keyholder: str, open_digest: bytes) -> tuple[bytes | str | int, ...]:
-    """What sealed answers are bound to; the question is part of it, so that another question has another key."""
-    return ("answer", label, keyholder, open_digest)
-
-
-def pack_answers(full: list[tuple[Subset, bytes]], hashes: list[tuple[Subset, bytes]]) -> bytes:
-    """A length, a CBOR map of sets and hashes, and the answers one after another."""
-    header = codec.encode(
-        {"answers": [list(subset) for subset, _ in full], "hashes": [[list(subset), digest] for subset, digest in hashes]}
-    )
-    return b"".join([struct.pack("<I", len(header)), header, *(packed for _, packed in full)])
-
-
-def unpack_answers(data: bytes, size: int) -> tuple[dict[Subset, bytes], dict[Subset, bytes]]:
-    """The answers (each of `size` bytes) and hashes in `data`. Raises ProtocolError for any other form."""
-    try:
-        (length,) = struct.unpack_from("<I", data)
-        header = codec.decode(data[4 : 4 + length])
-        answers = [tuple(map(int, subset)) for subset in header["answers"]]
-        hashes = {tuple(map(int, subset)): bytes(digest) for subset, digest in header["hashes"]}
-    except (struct.error, KeyError, TypeError, ValueError) as error:
-        raise ProtocolError("share answers that do not have their form") from error
-    rest = memoryview(data)[4 + length :]
-    if len(rest) != size * len(answers) or len(set(answers)) != len(answers) or set(answers) & set(hashes):
-        raise ProtocolError("share answers of a wrong length, or two for one share")
-    return {subset: bytes(rest[i * size : (i + 1) * size]) for i, subset in enumerate(answers)}, hashes

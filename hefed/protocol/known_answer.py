@@ -1,4 +1,6 @@
-"""Round 0: vectors that everybody can compute from the label, summed through the keys, noise, network and threshold of the real rounds."""
+"""Round 0: vectors that everybody can compute from the label, summed through the keys, noise, network and threshold of
+the real rounds.
+"""
 
 import hashlib
 
@@ -14,7 +16,7 @@ EXPONENTS: npt.NDArray[np.int16] = np.resize(np.array([-20, 0, 20], dtype=np.int
 
 
 def vector(label: bytes, contributor: str) -> npt.NDArray[np.float64]:
-    """The vector of one contributor: float64[VALUES], exact binary fractions of at most 53 bits within their exponents."""
+    """The vector of one contributor: float64[VALUES], exact binary fractions of 53 bits within their exponents."""
     stream = hashlib.shake_256(encode_parts("hefed/1 known answer", label, contributor)).digest(8 * VALUES)
     words = np.frombuffer(stream, dtype="<i8") >> 11
     return np.ldexp(words.astype(np.float64), EXPONENTS.astype(np.int32) - 52)

@@ -1,7 +1,9 @@
 """A region in a study: contributor, keyholder and reader in one machine, each a few duties.
 
-The machine follows the study's public record (`board`). After every message of it, it looks down the table of duties and sends what is due; every message
-has a key, one message a key for ever, so a machine that is started again and shown the record from its beginning sends the same bytes or nothing.
+The machine follows the study's public record (`board`). After every message of it, it looks down the table of duties
+and sends what is due; every message
+has a key, one message a key for ever, so a machine that is started again and shown the record from its beginning sends
+the same bytes or nothing.
 
 It must not: touch sockets, files or clocks; take a state from the aggregator; let a secret into a message or an error.
 """
@@ -16,7 +18,7 @@ from hefed.protocol.board import Board, Phase
 from hefed.protocol.contributor import ContributorPart
 from hefed.protocol.errors import ProtocolError
 from hefed.protocol.keyholder import KeyholderPart
-from hefed.protocol.ports import Declined, Outgoing, Recall, Vault, Work
+from hefed.protocol.ports import DeclinedError, Outgoing, Recall, Vault, Work
 from hefed.protocol.reader import ReaderPart
 from hefed.protocol.roster import Roster
 
@@ -44,11 +46,15 @@ DUTIES = (
     Duty("contributor",  Phase.OPENING,           "check",           "round"),
     Duty("keyholder",    Phase.OPENING,           "answer",          "attempt"),
 )  # fmt: skip
-"""All that a member ever sends of its own accord; beside it, at any time, a refusal, and a keyholder's complaint in place of its acknowledgement."""
+"""All that a member ever sends of its own accord; beside it, at any time, a refusal, and a keyholder's complaint in
+place of its acknowledgement.
+"""
 
 
 class Member:
-    """One member's part in one study. Feed it the record with `receive`; send what it returns, in order, after storing it."""
+    """One member's part in one study. Feed it the record with `receive`; send what it returns, in order, after storing
+    it.
+    """
 
     def __init__(
         self,
@@ -61,7 +67,9 @@ class Member:
         recall: Recall,
         prepare: Callable[[Board], Work | None],
     ) -> None:
-        """`prepare` reads an invitation as the region would: the work it will do (None for a mere keyholder), or raises Declined."""
+        """`prepare` reads an invitation as the region would: the work it will do (None for a mere keyholder), or raises
+        DeclinedError.
+        """
         self.name = name
         self.board = Board(roster, study)
         self._signer = signer
@@ -82,7 +90,7 @@ class Member:
         return self._refused or self.board.phase is Phase.ENDED
 
     def receive(self, envelope: bytes, attachments: tuple[bytes, ...]) -> list[Outgoing]:
-        """The next message of the record, with those attachments that are meant for this member. Returns what to send."""
+        """The next message of the record, with the attachments meant for this member. Returns what to send."""
         if self.ended:
             return []
         try:
@@ -93,7 +101,7 @@ class Member:
             if attachments:
                 self._take(message, attachments)
             return self._due()
-        except Declined as refusal:
+        except DeclinedError as refusal:
             return self._refuse(str(refusal))
         except (ProtocolError, CryptoError) as error:
             return self._refuse(str(error))
@@ -102,7 +110,8 @@ class Member:
         """Ends the study on the region's own account, for instance when its deadline is over."""
         return [] if self.ended else self._refuse(words)
 
-    # --- inside -------------------------------------------------------------------------------------------------------------------
+    # --- inside -------------------------------------------------------------------------------------------------------
+    # ------------
 
     def _begin(self) -> None:
         study, board = self.board.study, self.board
@@ -113,17 +122,21 @@ class Member:
             self.keyholder = KeyholderPart(self.name, board, self._vault)
         if self.name in study.readers:
             if self._work is None:
-                raise Declined(f"{self.name} is to read the sums, but has no model to go on with")
+                raise DeclinedError(f"{self.name} is to read the sums, but has no model to go on with")
             self.reader = ReaderPart(self.name, board, self._vault, self._work)
         if self.name in study.contributors:
             if self._work is None or self.reader is None:
-                raise Declined(f"{self.name} is to contribute, but would not read the sums that its next state follows from")
+                raise DeclinedError(
+                    f"{self.name} is to contribute, but would not read the sums that its next state follows from"
+                )
             self.contributor = ContributorPart(self.name, board, self._vault, self._work, self.reader)
 
     def _take(self, message: m.Message, attachments: tuple[bytes, ...]) -> None:
         bound = message.body.attachments
         if len(bound) != len(attachments) or not all(b.matches(a) for b, a in zip(bound, attachments, strict=True)):
-            raise ProtocolError(f"what came with a '{message.body.kind}' of {message.sender} is not what {message.sender} signed")
+            raise ProtocolError(
+                f"what came with a '{message.body.kind}' of {message.sender} is not what {message.sender} signed"
+            )
         if self.reader is not None:
             self.reader.take(message, attachments)
 

@@ -1,6 +1,7 @@
 """Every message of a study: its kinds, what each says, and how it is signed.
 
-`protocols/messages.cddl` is the schema of the bytes; the classes here are the same, as types. A message is a signed envelope
+`protocols/messages.cddl` is the schema of the bytes; the classes here are the same, as types. A message is a signed
+envelope
 
     [body, signature]    body = the CBOR map of `Body`, signature = Ed25519 over "hefed/1 message" and the body
 
@@ -21,7 +22,7 @@ from hefed.protocol.errors import EncodingError, SignatureError
 from hefed.protocol.roster import NAME, Roster
 from hefed.protocol.sealing import PUBLIC_KEY_SIZE
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION: Literal[1] = 1
 MAX_ATTACHMENT = 2**30
 """Bytes of one attachment: a contribution of 10^8 values fits."""
 MAX_WORDS = 2000
@@ -49,7 +50,9 @@ class Content(_Strict):
 
 
 class Invitation(Content):
-    """The analyst asks for a study. Its hash is the study's: definition, nonce, roster, result key and deadline are fixed by it."""
+    """The analyst asks for a study. Its hash is the study's: definition, nonce, roster, result key and deadline are
+    fixed by it.
+    """
 
     kind: ClassVar[str] = "invitation"
     definition: dict[str, Any]
@@ -60,7 +63,9 @@ class Invitation(Content):
 
 
 class Approval(Content):
-    """A member takes part: a salted commitment to its frozen table (contributors), a key for each dealer (keyholders), a reading key (readers)."""
+    """A member takes part: a salted commitment to its frozen table (contributors), a key for each dealer (keyholders),
+    a reading key (readers).
+    """
 
     kind: ClassVar[str] = "approval"
     commitment: Digest | None
@@ -132,7 +137,9 @@ class Contribution(Content):
 
 
 class Open(Content):
-    """The aggregator: all contributions are there; these keyholders are at hand. A later attempt has fewer (or others) of them."""
+    """The aggregator: all contributions are there; these keyholders are at hand. A later attempt has fewer (or others)
+    of them.
+    """
 
     kind: ClassVar[str] = "open"
     round: Round
@@ -161,7 +168,8 @@ class Answer(Content):
 class Sum(Content):
     """The aggregator closes a round: the sum (first attachment), after all answers.
 
-    `absent` are the contributors that signed no check value; their contributions follow as further attachments, in that order.
+    `absent` are the contributors that signed no check value; their contributions follow as further attachments, in that
+    order.
     """
 
     kind: ClassVar[str] = "sum"
@@ -190,8 +198,8 @@ class End(Content):
 KINDS: dict[str, type[Content]] = {
     content.kind: content
     for content in (
-        Invitation, Approval, Refusal, Dealing, Deal, Acknowledgement, Complaint, Proposal, CohortSignature, Contribution,
-        Open, Check, Answer, Sum, Closing, End,
+        Invitation, Approval, Refusal, Dealing, Deal, Acknowledgement, Complaint, Proposal, CohortSignature,
+        Contribution, Open, Check, Answer, Sum, Closing, End,
     )
 }  # fmt: skip
 
@@ -213,7 +221,9 @@ class Attachment(_Strict):
 
 
 class Body(_Strict):
-    """What is signed, whatever the kind. `previous` is the hash of the sender's last message in this study: a chain a sender."""
+    """What is signed, whatever the kind. `previous` is the hash of the sender's last message in this study: a chain a
+    sender.
+    """
 
     version: Literal[1]
     federation: Annotated[str, Field(min_length=1, max_length=128)]
@@ -298,7 +308,9 @@ class Signer:
 
 
 def read_message(envelope: bytes, roster: Roster) -> Message:
-    """The message in these bytes. Raises EncodingError for its form, SignatureError for its sender, RosterError for a stranger."""
+    """The message in these bytes. Raises EncodingError for its form, SignatureError for its sender, RosterError for a
+    stranger.
+    """
     value = codec.decode(envelope)
     if not (isinstance(value, list) and len(value) == 2 and all(isinstance(part, bytes) for part in value)):
         raise EncodingError("an envelope is an array of a body and a signature")
@@ -314,9 +326,13 @@ def read_message(envelope: bytes, roster: Roster) -> Message:
     if body.federation != roster.federation:
         raise SignatureError(f"a message of federation '{body.federation}' arrived in {roster.federation}")
     try:
-        Ed25519PublicKey.from_public_bytes(roster.member(body.sender).identity).verify(signature, _signed_bytes(encoded))
+        Ed25519PublicKey.from_public_bytes(roster.member(body.sender).identity).verify(
+            signature, _signed_bytes(encoded)
+        )
     except InvalidSignature:
-        raise SignatureError(f"a message that says it is {body.sender}'s does not carry {body.sender}'s signature") from None
+        raise SignatureError(
+            f"a message that says it is {body.sender}'s does not carry {body.sender}'s signature"
+        ) from None
     return Message(body, content, envelope, _digest(envelope))
 
 

@@ -1,4 +1,5 @@
-"""What a state machine needs from outside, as interfaces: a place for secrets, a memory of what was sent, and the region's own work.
+"""What a state machine needs from outside, as interfaces: a place for secrets, a memory of what was sent, and the
+region's own work.
 
 The machines call these and nothing else; sockets, files and clocks are behind them.
 """
@@ -13,8 +14,10 @@ import numpy.typing as npt
 from hefed.protocol.messages import Message
 
 
-class Declined(Exception):
-    """A region will not go on, in its own words; they reach the analyst as they are, so they never hold a patient's value."""
+class DeclinedError(Exception):
+    """A region will not go on, in its own words; they reach the analyst as they are, so they never hold a patient's
+    value.
+    """
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,9 @@ class Vault(Protocol):
 
 @dataclass(frozen=True)
 class Vector:
-    """What the next round sums: a purpose, and for each value the binary exponent x with |each region's value| <= 2^x (int16)."""
+    """What the next round sums: a purpose, and for each value the binary exponent x with |each region's value| <= 2^x
+    (int16).
+    """
 
     purpose: str
     exponents: npt.NDArray[np.int16]
@@ -53,13 +58,13 @@ class Work(Protocol):
     """A model at work in one region: what it asks for next depends only on what was opened before."""
 
     def commitment(self, salt: bytes) -> bytes:
-        """32 bytes that fix the region's table; the table is read and checked. Raises Declined."""
+        """32 bytes that fix the region's table; the table is read and checked. Raises DeclinedError."""
 
     def vector(self) -> Vector | None:
         """What the next round sums, or None when the model is finished."""
 
     def contribution(self) -> npt.NDArray[np.float64]:
-        """The region's own part of that vector. Raises Declined."""
+        """The region's own part of that vector. Raises DeclinedError."""
 
     def step(self, total: npt.NDArray[np.float64]) -> None:
         """Goes on from an opened sum."""

@@ -1,18 +1,24 @@
-"""A reader's part: it opens a round's sum by itself, trusting neither the aggregator nor any single keyholder, and goes on with the model by itself."""
+"""A reader's part: it opens a round's sum by itself, trusting neither the aggregator nor any single keyholder, and goes
+on with the model by itself.
+"""
 
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from hefed.crypto.contribution import check_value, verify_checks
 from hefed.crypto.hashing import tagged_hash
+from hefed.crypto.keys import Subset
 from hefed.crypto.label import Label
 from hefed.crypto.opening import OpenedIntegers, answer_digest, open_sum
 from hefed.protocol import codec, known_answer
 from hefed.protocol import messages as m
+from hefed.protocol.answers import unpack_answers
 from hefed.protocol.board import Board, RoundRecord
+from hefed.protocol.contexts import answer_context, content_key_context, finding_context
 from hefed.protocol.errors import EquivocationError, ProtocolError
-from hefed.protocol.keyholder import Subset, answer_context, content_key_context, unpack_answers
 from hefed.protocol.ports import Vault, Vector, Work
 from hefed.protocol.sealing import SealingKey, open_content, seal
 
@@ -25,13 +31,33 @@ class _Answers:
     digests: dict[Subset, dict[str, bytes]] = field(default_factory=dict)
 
 
+N = TypeVar("N", bound=np.generic)
+
+LEAST_VALUES = 32
+"""Of a round; shorter vectors are filled up with zeros.
+
+A label contains the hash of the last opened integers and is seen by the aggregator, which could try guesses of them.
+Each opened integer has some
+2^8 or more equally likely values of its noise, so 32 of them leave more than 2^256 guesses whatever is known of the
+sum.
+"""
+
+
+def padded(vector: npt.NDArray[N]) -> npt.NDArray[N]:
+    """The vector with zeros behind it, up to LEAST_VALUES."""
+    return np.concatenate([vector, np.zeros(max(0, LEAST_VALUES - len(vector)), vector.dtype)])
+
+
 class ReaderPart:
-    """What a reader does. `previous` is V, the hash of the last round as this reader saw it; it is part of the next label."""
+    """What a reader does. `previous` is V, the hash of the last round as this reader saw it; it is part of the next
+    label.
+    """
 
     def __init__(self, name: str, board: Board, vault: Vault, work: Work) -> None:
         self._name, self._board, self._vault, self._work = name, board, vault, work
         self._answers = _Answers()
         self._label: Label | None = None
+        self._values = 0
         self.previous = m.ZERO_HASH
         self.rounds_opened = 0
         self.checked: list[bool] = []
@@ -44,17 +70,16 @@ class ReaderPart:
         return self._reading_key().public
 
     def next_label(self) -> Label | None:
-        """The label of the round under way, from this reader's own view of all that was opened; None when the model is finished."""
+        """The label of the round under way, from this reader's own view of all that was opened; None when the model is
+        finished.
+        """
         board = self._board
         number = self.rounds_opened
-        if board.round.number != number:
-            raise ProtocolError(f"{self._name} has not opened the round before round {board.round.number}")
         if self._label is None or self._label.round != number:
-            vector = (
-                Vector(known_answer.PURPOSE, known_answer.EXPONENTS) if number == 0 else self._work.vector()
-            )
+            vector = Vector(known_answer.PURPOSE, known_answer.EXPONENTS) if number == 0 else self._work.vector()
             if vector is None:
                 return None
+            self._values = len(vector.exponents)
             self._label = Label(
                 federation=board.roster.federation,
                 study=board.study_digest,
@@ -63,7 +88,7 @@ class ReaderPart:
                 purpose=vector.purpose,
                 profile=board.profile,
                 contributors=len(board.study.contributors),
-                exponents=vector.exponents,
+                exponents=padded(vector.exponents),
                 previous=self.previous,
             )
         return self._label
@@ -90,7 +115,7 @@ class ReaderPart:
             if subset not in board.subsets or number in subset:
                 raise ProtocolError(f"{keyholder} answers for a share that it does not hold")
         for subset, answer in packed.items():
-            hashes[subset] = answer_digest(record.first.label, subset, answer)
+            hashes[subset] = answer_digest(board.use(record.first), subset, answer)
             self._answers.packed.setdefault(subset, answer)
         for subset, digest in hashes.items():
             self._answers.digests.setdefault(subset, {})[keyholder] = digest
@@ -99,7 +124,9 @@ class ReaderPart:
         board = self._board
         label = self.next_label()
         if label is None or label.digest != record.first.label:
-            raise EquivocationError(f"round {record.number} was made for another label than {self._name}'s own; nothing is opened")
+            raise EquivocationError(
+                f"round {record.number} was made for another label than {self._name}'s own; nothing is opened"
+            )
         total, gone = attachments[0], attachments[1:]
         checks = {name: check.value for name, check in record.checks.items()}
         for name, packed in zip(record.sum.absent if record.sum else (), gone, strict=True):
@@ -112,7 +139,9 @@ class ReaderPart:
         self.checked.append(checked)
 
     def _cross_check(self) -> bool:
-        """Whether every share answer is confirmed by `threshold` holders. Raises EquivocationError, naming both sides, when holders differ."""
+        """Whether every share answer is confirmed by `threshold` holders. Raises EquivocationError, naming both sides,
+        when holders differ.
+        """
         board, checked = self._board, True
         for subset in board.subsets:
             digests = self._answers.digests.get(subset, {})
@@ -122,12 +151,14 @@ class ReaderPart:
             ]
             if len(sides) > 1:
                 words = " against ".join(", ".join(side) for side in sides)
-                raise EquivocationError(f"keyholders do not agree on a share answer: {words}; at least one of them is at fault")
+                raise EquivocationError(
+                    f"keyholders do not agree on a share answer: {words}; at least one of them is at fault"
+                )
             checked = checked and len(digests) >= board.threshold
         return checked
 
     def _go_on(self, record: RoundRecord, label: Label, opened: OpenedIntegers, checks: list[bytes]) -> None:
-        total = opened.decode(label, self._board.precision)
+        total = opened.decode(label, self._board.precision)[: self._values]
         if label.round == 0:
             self._require_known(label, total)
         else:
@@ -136,13 +167,15 @@ class ReaderPart:
         self.rounds_opened += 1
         self._answers = _Answers()
 
-    def _require_known(self, label: Label, total: np.ndarray) -> None:  # type: ignore[type-arg]
-        expected = np.zeros(label.values)
+    def _require_known(self, label: Label, total: npt.NDArray[np.float64]) -> None:
+        expected = np.zeros(self._values)
         for name in sorted(self._board.study.contributors):
             expected = expected + known_answer.vector(label.digest, name)
-        if not np.all(np.abs(total - expected) <= self._board.precision.error(label.exponents)):
+        bound = np.array([self._board.precision.error(int(exponent)) for exponent in label.exponents[: self._values]])
+        if not np.all(np.abs(total - expected) <= bound):
             raise ProtocolError(
-                "the known answer of round 0 came out wrong, so no patient's number was sent; some region's programs are not alike"
+                "the known answer of round 0 came out wrong, so no patient's number was sent; "
+                "two parties' programs are not alike: install the same version of hefed everywhere"
             )
 
     def closing(self) -> m.Closing | None:
@@ -159,8 +192,3 @@ class ReaderPart:
             outcome=finding.outcome,
             sealed=seal(codec.encode(document), board.invitation.result_key, context),
         )
-
-
-def finding_context(study: bytes, reader: str, analyst: str) -> tuple[bytes | str | int, ...]:
-    """What a sealed finding is bound to."""
-    return ("finding", study, reader, analyst)

@@ -1,4 +1,6 @@
-"""Who is who in a federation: names, identity keys, transport keys, roles. Every signature and every connection is checked against it."""
+"""Who is who in a federation: names, identity keys, transport keys, roles. Every signature and every connection is
+checked against it.
+"""
 
 import re
 from collections.abc import Iterable
@@ -18,7 +20,7 @@ NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 
 @dataclass(frozen=True)
 class Member:
-    """One member: its name, its Ed25519 verification key and its CURVE public key (32 bytes each), and what it may do."""
+    """One member: its name, Ed25519 verification key, CURVE public key (32 bytes each), and what it may do."""
 
     name: str
     identity: bytes

@@ -24,6 +24,9 @@ DECREMENT_TOLERANCE: Final = 1e-7
 coefficient then moves by more than this many standard errors, and H is that of the estimate to about as many parts.
 The last step is still taken; convergence being quadratic, what remains is near the square."""
 
+STALLED: Final = 1.0 / 16.0
+"""Squared decrements near the optimum shrink at every step by more than this factor, until only noise is left."""
+
 LIKELIHOOD_ROUNDING: Final = 2.0**-40
 """Relative fall of the log-likelihood that counts as rounding in the regions' sums of up to 2^26 float64 terms."""
 
@@ -61,7 +64,7 @@ class Newton(Phase[R]):
     Attributes:
         trial: (p,) where.
         accepted: the best point so far.
-        last_step: (p,) the full Newton step that led to `accepted`.
+        last_step, last_squared_decrement: (p,) the full Newton step at `accepted`, and its g' H^-1 g.
         evaluations, iterations, halvings: made so far; accepted so far; of the step under way.
         null_log_likelihood: once known.
     """
@@ -71,6 +74,7 @@ class Newton(Phase[R]):
     trial: Float
     accepted: Point | None = None
     last_step: Float | None = None
+    last_squared_decrement: float = math.inf
     evaluations: int = 0
     iterations: int = 0
     halvings: int = 0
@@ -143,7 +147,7 @@ class Newton(Phase[R]):
             f"squared decrement {squared_decrement.hex()}"
         )
         self._check_separation(step, squared_decrement, noise)
-        if squared_decrement <= (DECREMENT_TOLERANCE + noise) ** 2:
+        if self._converged(squared_decrement, noise):
             estimate = here.coefficients + step
             result = self._result(estimate, covariance, here.evaluation.log_likelihood, null)
             return result, f"{record}, converged to {hexadecimal(estimate)}"
@@ -152,11 +156,19 @@ class Newton(Phase[R]):
             self._next(trial),
             accepted=here,
             last_step=frozen(step),
+            last_squared_decrement=squared_decrement,
             iterations=self.iterations + (not first),
             halvings=0,
             null_log_likelihood=null,
         )
         return following, record
+
+    def _converged(self, squared_decrement: float, noise: float) -> bool:
+        """Small enough; or within the bound on its noise (which is wide) and no longer shrinking."""
+        if squared_decrement <= DECREMENT_TOLERANCE**2:
+            return True
+        stalled = squared_decrement > STALLED * self.last_squared_decrement
+        return stalled and squared_decrement <= (DECREMENT_TOLERANCE + noise) ** 2
 
     def _shortening(self, step: Float) -> float:
         """The factor that brings a step within its limits."""

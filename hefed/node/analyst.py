@@ -1,0 +1,164 @@
+"""The analyst: submits a study, follows its public record, and opens the findings that the readers sealed to it."""
+
+import math
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import zmq
+
+from hefed.node.errors import StudyFailedError
+from hefed.node.identity import Identity
+from hefed.node.link import BEAT, LINK_VERSION, MemberLink, Received
+from hefed.protocol import codec
+from hefed.protocol import messages as m
+from hefed.protocol.board import Board, Phase
+from hefed.protocol.contexts import finding_context
+from hefed.protocol.errors import ProtocolError, SealError
+from hefed.protocol.roster import Roster
+from hefed.protocol.sealing import SealingKey
+from hefed.study import Study
+
+AGREEMENT = 1e-9
+"""Relative difference up to which the readers' results count as the same: linear algebra may differ in its last bits
+between machines.
+"""
+SILENCE = 15.0
+"""Seconds without a sign of life after which the analyst says that the aggregator is not to be reached."""
+GRACE = 10.0
+"""Seconds beyond a study's deadline that the analyst still waits for the last word."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the readers found alike: `outcome` "result" or "error", the document, and for each round whether its opening
+    was checked.
+    """
+
+    outcome: str
+    document: dict[str, Any]
+    checked: tuple[bool, ...]
+
+
+class Submission:
+    """A study that an analyst is about to submit: its invitation, its hash, and the key that opens its result."""
+
+    def __init__(self, study: Study, roster: Roster, analyst: str, expires: int) -> None:
+        self._key = SealingKey(SealingKey.new_secret())
+        self.roster, self.analyst = roster, analyst
+        self.invitation = m.Invitation(
+            definition=study.public(),
+            nonce=secrets.token_bytes(32),
+            roster=roster.digest,
+            result_key=self._key.public,
+            expires=expires,
+        )
+        self.study = m.study_hash(self.invitation, analyst)
+
+    def open(self, board: Board) -> Finding:
+        """The finding of a study that all readers closed. Raises StudyFailedError when they do not report the same."""
+        findings = {}
+        for reader, closing in sorted(board.closings.items()):
+            try:
+                opened = self._key.open(closing.sealed, finding_context(self.study, reader, self.analyst))
+                document = codec.decode(opened)
+                findings[reader] = Finding(document["outcome"], document["finding"], tuple(document["checked"]))
+            except (SealError, KeyError, TypeError, ProtocolError) as error:
+                raise StudyFailedError(f"what {reader} reports cannot be opened: {error}", refused=False) from error
+        first_reader, first = next(iter(findings.items()))
+        for reader, finding in findings.items():
+            if finding.outcome != first.outcome or not _alike(finding.document, first.document):
+                raise StudyFailedError(
+                    f"{first_reader} and {reader} do not report the same result; do not use either", refused=False
+                )
+        checked = tuple(all(column) for column in zip(*(f.checked for f in findings.values()), strict=True))
+        return Finding(first.outcome, first.document, checked)
+
+
+def _alike(a: Any, b: Any) -> bool:
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_alike(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_alike, a, b))
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=AGREEMENT, abs_tol=AGREEMENT)
+    return type(a) is type(b) and bool(a == b)
+
+
+class AnalystClient:
+    """Submits one study and follows it to its end."""
+
+    def __init__(self, *, name: str, identity: Identity, link: MemberLink, submission: Submission) -> None:
+        self._name, self._link, self._submission = name, link, submission
+        self.board = Board(submission.roster, submission.study)
+        self._invitation = identity.signer.sign(
+            submission.invitation,
+            federation=submission.roster.federation,
+            study=submission.study,
+            sender=name,
+            previous=m.ZERO_HASH,
+        )
+        self._received = 0
+
+    def follow(self, watch: Callable[[Board, m.Message | None], None]) -> Board:
+        """Returns the record once the study has ended; `watch` is called at every message and at least five times a
+        second.
+
+        Raises StudyFailedError when the aggregator is silent, or its record breaks the protocol.
+        """
+        poller = zmq.Poller()
+        poller.register(self._link.socket, zmq.POLLIN)
+        poller.register(self._link.monitor, zmq.POLLIN)
+        heard = beat = time.time()
+        while self.board.phase is not Phase.ENDED:
+            poller.poll(200)
+            if self._link.news():
+                self._greet()
+            for received in self._link.receive():
+                heard = time.time()
+                self._handle(received, watch)
+            now = time.time()
+            if now - beat >= BEAT:
+                beat = now
+                self._link.send({"type": "beat"})
+            watch(self.board, None)
+            if now - heard > SILENCE:
+                raise StudyFailedError(
+                    f"the aggregator has not been heard of for {SILENCE:.0f} s; see its log", refused=False
+                )
+            if now > self._submission.invitation.expires + GRACE:
+                raise StudyFailedError(
+                    "the study's deadline is over, and the aggregator does not say why", refused=False
+                )
+        return self.board
+
+    def _greet(self) -> None:
+        wanted = {self._submission.study.hex(): self._received}
+        self._link.send({"type": "hello", "version": LINK_VERSION, "studies": wanted})
+
+    def _handle(self, received: Received, watch: Callable[[Board, m.Message | None], None]) -> None:
+        study = self._submission.study
+        match received.header:
+            case {"type": "welcome", "accepted": dict(accepted)}:
+                if not accepted.get(study.hex(), 0):
+                    self._link.send({"type": "message", "study": study, "number": 0}, self._invitation.envelope)
+            case {"type": "unknown"}:
+                self._greet()
+            case {"type": "entry", "number": int(number)} if received.header.get("study") == study and received.frames:
+                if number == self._received:
+                    self._post(received.frames[0], watch)
+            case {"type": "refused", "words": str(words)} | {"type": "turned away", "words": str(words)}:
+                raise StudyFailedError(f"the aggregator refuses the study: {words[: m.MAX_WORDS]}", refused=True)
+
+    def _post(self, envelope: bytes, watch: Callable[[Board, m.Message | None], None]) -> None:
+        if self.board.phase is Phase.ENDED:
+            return
+        try:
+            message = m.read_message(envelope, self._submission.roster)
+            self.board.post(message)
+        except ProtocolError as error:
+            raise StudyFailedError(f"the study's record breaks the protocol: {error}", refused=False) from error
+        self._received += 1
+        watch(self.board, message)

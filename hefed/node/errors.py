@@ -1,0 +1,14 @@
+"""What stops a process before or beside the protocol, in a sentence for the person who runs it."""
+
+
+class NodeError(Exception):
+    """Something in this machine's own set-up: a file, a port, a key, a disk."""
+
+
+class StudyFailedError(Exception):
+    """A study that ended without a result; the words are those of whoever ended it."""
+
+    def __init__(self, words: str, *, refused: bool) -> None:
+        super().__init__(words)
+        self.refused = refused
+        """Whether a region refused its part (bad input), as against a study that could not be finished."""

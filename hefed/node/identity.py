@@ -1,0 +1,53 @@
+"""A member's identity: an Ed25519 key that signs and a CURVE key for the link, in one owner-only file."""
+
+import secrets
+from pathlib import Path
+
+import zmq
+from zmq.utils import z85
+
+from hefed.node.errors import NodeError
+from hefed.node.files import read_private, write_private
+from hefed.protocol import codec
+from hefed.protocol.errors import EncodingError
+from hefed.protocol.messages import Signer
+from hefed.protocol.roster import Member, Role
+
+FILE = "identity.key"
+
+
+class Identity:
+    """The keys of one member. No repr shows them."""
+
+    __slots__ = ("signer", "transport_public", "transport_secret")
+
+    def __init__(self, signing: bytes, transport: bytes) -> None:
+        self.signer = Signer(signing)
+        self.transport_secret = transport
+        self.transport_public = bytes(z85.decode(zmq.curve_public(z85.encode(transport))))
+
+    def __repr__(self) -> str:
+        return "Identity(...)"
+
+    @classmethod
+    def create(cls, folder: Path) -> "Identity":
+        """A new identity, written into a folder. Raises NodeError when there is one already."""
+        signing, transport = secrets.token_bytes(32), secrets.token_bytes(32)
+        try:
+            write_private(folder / FILE, codec.encode({"signing": signing, "transport": transport}))
+        except FileExistsError:
+            raise NodeError(f"{folder / FILE} exists already; an identity is never overwritten") from None
+        return cls(signing, transport)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Identity":
+        """The identity in a folder. Raises NodeError."""
+        try:
+            value = codec.decode(read_private(folder / FILE))
+            return cls(value["signing"], value["transport"])
+        except (EncodingError, KeyError, TypeError, ValueError) as error:
+            raise NodeError(f"{folder / FILE} is not an identity of hefed; restore it from its backup") from error
+
+    def member(self, name: str, roles: tuple[Role, ...]) -> Member:
+        """This identity as a roster lists it."""
+        return Member(name, self.signer.public, self.transport_public, tuple(sorted(set(roles))))

@@ -1,0 +1,159 @@
+"""All parties of a federation as processes of this machine: made, started, watched, stopped, and cleaned up after.
+
+Each party is a process of its own with its own folder, identity and state; this module gives them nothing that machines
+of their own would not have.
+"""
+
+import contextlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from hefed.node.errors import NodeError
+from hefed.node.files import destroy, lock_folder, make_private_folder
+from hefed.node.identity import FILE as IDENTITY_FILE
+from hefed.node.identity import Identity
+from hefed.node.process import ROSTER, ProcessConfig
+from hefed.protocol.roster import Role, Roster
+from hefed.study import Study
+
+AGGREGATOR, ANALYST = "aggregator", "analyst"
+STOP_SECONDS = 5.0
+"""How long a party may take to end by itself before it is killed."""
+
+
+class Parties:
+    """The parties of one study in one folder; as a context manager it leaves no process and no secret behind."""
+
+    def __init__(self, folder: Path, study: Study, *, leave_nothing: bool = True) -> None:
+        """Makes a fresh federation in `folder`; what an earlier one left there is destroyed. Raises NodeError when one
+        is running.
+        """
+        make_private_folder(folder)
+        self._lock = lock_folder(folder)
+        self.folder, self.study, self._leave_nothing = folder, study, leave_nothing
+        self._clear()
+        roles = {name: self._roles(name) for name in study.members}
+        identities = {name: Identity.create(self._new_folder(name)) for name in (AGGREGATOR, ANALYST, *roles)}
+        members = [identities[name].member(name, part) for name, part in roles.items()]
+        members.append(identities[AGGREGATOR].member(AGGREGATOR, ("aggregator",)))
+        members.append(identities[ANALYST].member(ANALYST, ("analyst",)))
+        self.roster = Roster.of("simulation", 1, members)
+        self.analyst = identities[ANALYST]
+        for name in (AGGREGATOR, *roles):
+            (folder / name / ROSTER).write_bytes(self.roster.to_bytes())
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def _roles(self, name: str) -> tuple[Role, ...]:
+        study = self.study
+        parts: list[tuple[Role, tuple[str, ...]]] = [
+            ("contributor", study.contributors), ("keyholder", study.keyholders), ("reader", study.readers),
+        ]  # fmt: skip
+        return tuple(role for role, names in parts if name in names)
+
+    def _new_folder(self, name: str) -> Path:
+        folder = self.folder / name
+        make_private_folder(folder)
+        return folder
+
+    def _clear(self) -> None:
+        for secret in [*self.folder.glob("*/study-keys/*.key"), *self.folder.glob(f"*/{IDENTITY_FILE}")]:
+            destroy(secret)
+        for entry in self.folder.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != "lock":
+                entry.unlink()
+
+    @property
+    def endpoint_file(self) -> Path:
+        """Where the aggregator writes its address."""
+        return self.folder / "endpoint"
+
+    def endpoint(self) -> str | None:
+        """The aggregator's address, once it listens."""
+        with contextlib.suppress(FileNotFoundError):
+            return self.endpoint_file.read_text()
+        return None
+
+    def configure(self, approve: bytes, port: int) -> None:
+        """Tells every party its part: the one study to approve, and the port (0: any that is free)."""
+        for name in (AGGREGATOR, *self.study.members):
+            table = self.study.tables.get(name)
+            ProcessConfig(
+                role="aggregator" if name == AGGREGATOR else "region",
+                name=name,
+                endpoint=f"tcp://127.0.0.1:{port}",
+                endpoint_file=str(self.endpoint_file.resolve()),
+                table=str(table.resolve()) if table else None,
+                approve=approve.hex(),
+                leave_nothing=self._leave_nothing,
+            ).write(self.folder / name)
+
+    def start(self, name: str) -> None:
+        """Starts a party's process. Its words go to `log.txt` in its folder; its standard input is the line that keeps
+        it alive.
+        """
+        folder = self.folder / name
+        with (folder / "log.txt").open("ab") as log:
+            self.processes[name] = subprocess.Popen(  # noqa: S603  our own program, no shell
+                [sys.executable, "-m", "hefed.node.process", str(folder)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C reaches the parent only, which then ends them in order
+            )
+
+    def start_all(self) -> None:
+        """Starts everybody."""
+        for name in (AGGREGATOR, *self.study.members):
+            self.start(name)
+
+    def kill(self, name: str) -> None:
+        """Kill -9."""
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+        if process.stdin:
+            process.stdin.close()
+
+    def ended(self) -> dict[str, int]:
+        """Parties whose process has ended by itself, with its exit code."""
+        codes = {name: process.poll() for name, process in self.processes.items()}
+        return {name: code for name, code in codes.items() if code is not None}
+
+    def last_words(self, name: str) -> str:
+        """The last line that a party wrote."""
+        lines = (self.folder / name / "log.txt").read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+    def require_aggregator(self) -> None:
+        """Raises NodeError with the aggregator's own words when it has ended."""
+        if AGGREGATOR in self.ended():
+            words = (
+                self.last_words(AGGREGATOR).partition("CRITICAL ")[2] or f"see {self.folder / AGGREGATOR / 'log.txt'}"
+            )
+            raise NodeError(f"the aggregator has stopped: {words}")
+
+    def stop(self) -> None:
+        """Ends all processes, in order, by force if need be."""
+        for process in self.processes.values():
+            if process.stdin:
+                process.stdin.close()
+        for process in self.processes.values():
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.processes.clear()
+
+    def __enter__(self) -> "Parties":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+        if self._leave_nothing:
+            for secret in [*self.folder.glob("*/study-keys/*.key"), *self.folder.glob(f"*/{IDENTITY_FILE}")]:
+                destroy(secret)

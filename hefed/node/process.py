@@ -1,0 +1,123 @@
+"""Runs one party from a folder that holds its identity, its roster and `process.json`: python -m hefed.node.process
+FOLDER.
+
+`hefed simulate` starts its parties this way; standard input is the line to the parent, and its end is the party's.
+"""
+
+import json
+import logging
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from hefed.node.errors import NodeError
+from hefed.node.files import destroy, lock_folder
+from hefed.node.identity import FILE as IDENTITY_FILE
+from hefed.node.identity import Identity
+from hefed.node.lifeline import Lifeline
+from hefed.protocol.roster import Roster
+
+CONFIG, ROSTER = "process.json", "roster.cbor"
+
+
+class ProcessConfig(BaseModel):
+    """What a party needs to know beside its identity and its roster."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    role: Literal["aggregator", "region"]
+    name: str
+    endpoint: str
+    """Where the aggregator listens."""
+    endpoint_file: str
+    """Where the aggregator writes the endpoint that it got, and the regions read it."""
+    table: str | None
+    """A region's CSV file; None for a mere keyholder."""
+    approve: str
+    """The hash (hex) of the only study that a region approves."""
+    leave_nothing: bool
+    """Whether all secrets, the identity included, are destroyed when the parent ends."""
+
+    def write(self, folder: Path) -> None:
+        """Into a party's folder."""
+        (folder / CONFIG).write_text(json.dumps(self.model_dump(), indent=2) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> "ProcessConfig":
+        """From a party's folder."""
+        return cls.model_validate_json((folder / CONFIG).read_text())
+
+
+def main(folder: Path) -> int:
+    """Runs the party of that folder until its lifeline is cut. Returns the exit code."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    config = ProcessConfig.read(folder)
+    lifeline = Lifeline(follow_stdin=True)
+    lock_folder(folder)
+    roster = Roster.from_bytes((folder / ROSTER).read_bytes())
+    try:
+        if config.role == "aggregator":
+            _run_aggregator(folder, config, roster, lifeline)
+        else:
+            _run_region(folder, config, roster, lifeline)
+    except NodeError as error:
+        logging.getLogger(__name__).critical("%s", error)
+        return 2
+    finally:
+        if config.leave_nothing and lifeline.cut:
+            destroy(folder / IDENTITY_FILE)
+    return 0
+
+
+def _run_aggregator(folder: Path, config: ProcessConfig, roster: Roster, lifeline: Lifeline) -> None:
+    from hefed.node.aggregator import serve
+
+    serve(folder, roster, config.endpoint, lifeline, Path(config.endpoint_file))
+
+
+def _run_region(folder: Path, config: ProcessConfig, roster: Roster, lifeline: Lifeline) -> None:
+    import zmq
+
+    from hefed.crypto.parameters import PROFILES
+    from hefed.crypto.selftest import self_test
+    from hefed.node.link import MemberLink
+    from hefed.node.region import RegionNode
+    from hefed.node.store import Store
+    from hefed.node.work import Consent
+
+    for profile in PROFILES.values():
+        self_test(profile)
+    endpoint = _wait_for(Path(config.endpoint_file), lifeline)
+    if endpoint is None:
+        return
+    identity = Identity.load(folder)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    link = MemberLink(context, identity, roster, endpoint)
+    consent = Consent(config.name, Path(config.table) if config.table else None, bytes.fromhex(config.approve))
+    try:
+        node = RegionNode(
+            name=config.name, roster=roster, identity=identity, store=Store(folder), link=link, prepare=consent
+        )
+        node.run(lifeline)
+        if config.leave_nothing:
+            node.destroy_secrets()
+    finally:
+        link.close()
+        context.term()
+
+
+def _wait_for(path: Path, lifeline: Lifeline) -> str | None:
+    while not lifeline.look():
+        if path.exists():
+            return path.read_text()
+        time.sleep(0.02)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

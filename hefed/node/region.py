@@ -1,0 +1,188 @@
+"""A region's process: one protocol machine a study, all stored before anything is sent, one outbound connection."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import zmq
+
+from hefed.node.identity import Identity
+from hefed.node.lifeline import Lifeline
+from hefed.node.link import BEAT, LINK_VERSION, MemberLink, Received
+from hefed.node.store import Store, StoredMessage
+from hefed.protocol import messages as m
+from hefed.protocol.board import Board, Phase
+from hefed.protocol.errors import ProtocolError
+from hefed.protocol.member import Member
+from hefed.protocol.ports import Outgoing, Work
+from hefed.protocol.roster import Roster
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 5.0
+"""Seconds after a study's deadline that a region still listens for the aggregator's word before it ends the study
+itself.
+"""
+
+Prepare = Callable[[Board], Work | None]
+
+
+@dataclass
+class _Study:
+    member: Member
+    received: int = 0
+    to_send: int = 0
+
+
+class RegionNode:
+    """A region: contributor, keyholder, reader, as each study says. `run` returns when the lifeline is cut."""
+
+    def __init__(
+        self, *, name: str, roster: Roster, identity: Identity, store: Store, link: MemberLink, prepare: Prepare
+    ) -> None:
+        """`prepare` decides about an invitation and gives the region's own work; see `work`."""
+        self._name, self._roster, self._identity = name, roster, identity
+        self._store, self._link, self._prepare = store, link, prepare
+        self._studies: dict[bytes, _Study] = {}
+        self._welcome = False
+        store.destroy_leftovers()
+        for study in store.running():
+            self._restore(study)
+
+    def _member(self, study: bytes) -> Member:
+        def recall(key: str) -> Outgoing | None:
+            stored = self._store.recall(study, key)
+            return self._outgoing(stored) if stored else None
+
+        return Member(
+            name=self._name,
+            signer=self._identity.signer,
+            roster=self._roster,
+            study=study,
+            vault=self._store.vault(study),
+            recall=recall,
+            prepare=self._prepare,
+        )
+
+    def _outgoing(self, stored: StoredMessage) -> Outgoing:
+        return Outgoing(stored.key, m.read_message(stored.envelope, self._roster), stored.attachments)
+
+    def _restore(self, study: bytes) -> None:
+        running = self._studies[study] = _Study(self._member(study))
+        for entry in self._store.entries(study):
+            self._advance(study, entry.envelope, entry.attachments)
+            running.received += 1
+        if self._store.recall(study, "refusal") is not None:
+            running.member.decline("")  # said before the restart; the member sends the same words again
+        self._settle(study)
+        log.info("took up study %s again at message %d", study.hex()[:8], running.received)
+
+    def run(self, lifeline: Lifeline) -> None:
+        """Serves until the lifeline is cut."""
+        poller = zmq.Poller()
+        for source in (self._link.socket, self._link.monitor, *lifeline.descriptors):
+            poller.register(source, zmq.POLLIN)
+        beat = 0.0
+        while not lifeline.look():
+            poller.poll(200)
+            if self._link.news():
+                self._greet()
+            for received in self._link.receive():
+                self._handle(received)
+            for study in list(self._studies):
+                self._settle(study)
+            now = time.time()
+            if now - beat >= BEAT:
+                beat = now
+                self._link.send({"type": "beat"})
+                self._expire(now)
+        self._store.close()
+
+    def destroy_secrets(self) -> None:
+        """Ends every study that is still running here, without a word to anybody."""
+        for study in self._store.running():
+            self._store.end_study(study)
+
+    # --- the link -----------------------------------------------------------------------------------------------------
+    # --------------
+
+    def _greet(self) -> None:
+        self._welcome = False
+        wanted = {study.hex(): self._store.length(study) for study in self._store.studies()}
+        self._link.send({"type": "hello", "version": LINK_VERSION, "studies": wanted})
+
+    def _handle(self, received: Received) -> None:
+        match received.header:
+            case {"type": "welcome", "accepted": dict(accepted)}:
+                self._welcome = True
+                for study, running in self._studies.items():
+                    number = accepted.get(study.hex(), 0)
+                    running.to_send = number if isinstance(number, int) and number >= 0 else 0
+                log.info("ready: the aggregator has greeted %s", self._name)
+            case {"type": "entry", "study": bytes(study), "number": int(number)} if received.frames:
+                self._take(study, number, received.frames)
+            case {"type": "unknown"}:
+                self._greet()
+            case {"type": "refused", "words": str(words)} | {"type": "turned away", "words": str(words)}:
+                log.error("the aggregator says: %s", words[: m.MAX_WORDS])
+
+    def _take(self, study: bytes, number: int, frames: tuple[bytes, ...]) -> None:
+        if len(study) != 32 or self._store.has_ended(study):
+            return
+        running = self._studies.get(study)
+        if running is None:
+            if number != 0:
+                return
+            self._store.add_study(study)
+            running = self._studies[study] = _Study(self._member(study))
+        if number != running.received:
+            if number > running.received:
+                self._greet()
+            return
+        envelope, attachments = frames[0], frames[1:]
+        try:
+            message = m.read_message(envelope, self._roster)
+        except ProtocolError as error:
+            self._keep(study, running.member.decline(f"what the aggregator passed on cannot be used: {error}"))
+            return
+        self._store.append(study, number, message, time.time(), attachments)
+        running.received += 1
+        self._advance(study, envelope, attachments)
+
+    def _advance(self, study: bytes, envelope: bytes, attachments: tuple[bytes, ...]) -> None:
+        self._keep(study, self._studies[study].member.receive(envelope, attachments))
+
+    def _keep(self, study: bytes, outgoing: list[Outgoing]) -> None:
+        for message in outgoing:
+            if self._store.recall(study, message.key) is None:
+                self._store.remember(study, message.key, message.message.envelope, message.attachments)
+                log.info("study %s: %s", study.hex()[:8], message.key)
+
+    def _settle(self, study: bytes) -> None:
+        """Flushes, sends what is due, and destroys the secrets of a study that has ended."""
+        running = self._studies[study]
+        self._store.commit()
+        total = self._store.count_sent(study)
+        while self._welcome and running.to_send < total:
+            stored = self._store.sent(study, running.to_send)
+            header = {"type": "message", "study": study, "number": stored.number}
+            if not self._link.send(header, stored.envelope, *stored.attachments):
+                return
+            running.to_send += 1
+        if running.member.ended and running.to_send >= total:
+            self._store.end_study(study)
+            del self._studies[study]
+            log.info("study %s has ended here; its keys are destroyed", study.hex()[:8])
+
+    def _expire(self, now: float) -> None:
+        for study, running in list(self._studies.items()):
+            board = running.member.board
+            if board.phase is not Phase.INVITATION and now > board.invitation.expires + PATIENCE:
+                self._keep(
+                    study, running.member.decline(f"{self._name} has waited until the study's deadline; it ends here")
+                )
+                self._settle(study)
+                if study in self._studies:
+                    self._store.end_study(study)
+                    del self._studies[study]

@@ -1,0 +1,143 @@
+"""A region's own work in a study: its table, frozen and committed to, and the model that goes on from opened sums."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hefed.crypto.parameters import Precision
+from hefed.data.csvfile import DataError
+from hefed.data.table import LocalTable, commitment, load_table
+from hefed.protocol.board import Board
+from hefed.protocol.ports import DeclinedError, Finding, Vector
+from hefed.statistics.cox import Cox
+from hefed.statistics.errors import LocalError, ModelError
+from hefed.statistics.logistic import Logistic
+from hefed.statistics.model import Limits, Model, State, Table
+from hefed.statistics.result import FitResult
+from hefed.study import Cox as CoxStudy
+from hefed.study import Study
+
+
+def make_model(study: Study, precision: Precision) -> Model[Any]:
+    """The statistic that a study asks for, told how fine the study's sums are."""
+    noise = precision.tail + precision.contributors  # every contributor rounds once
+    limits = study.limits
+    common: dict[str, Any] = {
+        "regions": precision.contributors,
+        "noise_bits": precision.capacity_bits - noise.bit_length(),
+        "ridge": study.model.ridge,
+        "limits": Limits(limits.rounds, limits.step, limits.linear_predictor, limits.min_effective),
+    }
+    model = study.model
+    if isinstance(model, CoxStudy):
+        return Cox(model.covariates, model.duration, model.event, ties=model.ties, baseline=model.baseline, **common)
+    return Logistic(model.covariates, model.outcome, **common)
+
+
+class ModelWork:
+    """Implements `hefed.protocol.ports.Work`. The model is made once the number of keyholders, and so the noise, is
+    known.
+    """
+
+    def __init__(self, name: str, board: Board, table: LocalTable | None) -> None:
+        self._name, self._board, self._table = name, board, table
+        self._model: Model[Any] | None = None
+        self._prepared: Any = None
+        self._state: State | None = None
+        self._error: str | None = None
+
+    def commitment(self, salt: bytes) -> bytes:
+        """See `Work`."""
+        if self._table is None:
+            raise DeclinedError(
+                f"{self._name} is to contribute, but has no table for this study; name one in its settings"
+            )
+        return commitment(self._table.columns, salt)
+
+    def _started(self) -> tuple[Model[Any], State]:
+        if self._model is None or self._state is None:
+            self._model = make_model(self._board.study, self._board.precision)
+            self._state = self._model.start()
+        return self._model, self._state
+
+    def vector(self) -> Vector | None:
+        """See `Work`."""
+        model, state = self._started()
+        if state.finished or self._error is not None:
+            return None
+        request = model.request(state)
+        return Vector(request.purpose, request.exponents)
+
+    def contribution(self) -> npt.NDArray[np.float64]:
+        """See `Work`."""
+        model, state = self._started()
+        if self._table is None:
+            raise DeclinedError(f"{self._name} has no table for this study")
+        try:
+            if self._prepared is None:
+                self._prepared = model.prepare(Table(self._table.rows, self._table.columns))
+            return model.contribution(self._prepared, state)
+        except LocalError as error:
+            raise DeclinedError(f"region {self._name}: {error}") from error
+
+    def step(self, total: npt.NDArray[np.float64]) -> None:
+        """See `Work`. An error of the model is a finding, the same in all regions."""
+        model, state = self._started()
+        try:
+            self._state = model.step(state, total)
+        except ModelError as error:
+            self._error = str(error)
+
+    def finding(self) -> Finding:
+        """See `Work`."""
+        _, state = self._started()
+        if self._error is not None:
+            return Finding("error", {"words": self._error})
+        if state.result is None:
+            raise AssertionError("a finding was asked for before the model is finished")
+        return Finding("result", document_of(state.result))
+
+    def decisions(self) -> tuple[str, ...]:
+        """See `Work`."""
+        _, state = self._started()
+        return (*state.decisions, *([f"error: {self._error}"] if self._error is not None else []))
+
+
+def document_of(fit: FitResult) -> dict[str, Any]:
+    """A fit as plain values for a message."""
+    plain = {field.name: getattr(fit, field.name) for field in fields(fit)}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+
+
+def fit_of(document: dict[str, Any]) -> FitResult:
+    """The inverse of `document_of`, for a document that the readers reported. Raises TypeError or KeyError for another
+    one.
+    """
+    plain: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in document.items()
+    }
+    return FitResult(**plain)
+
+
+class Consent:
+    """What a region says to an invitation: here, yes to exactly one study, if its own table is fit for it."""
+
+    def __init__(self, name: str, table: Path | None, study: bytes) -> None:
+        self._name, self._path, self._study = name, table, study
+
+    def __call__(self, board: Board) -> ModelWork | None:
+        """The work in this study, or None for a mere keyholder. Raises DeclinedError."""
+        study = board.study
+        if board.study_digest != self._study:
+            raise DeclinedError(f"{self._name} has not been told to approve this study")
+        if self._name not in study.contributors:
+            return ModelWork(self._name, board, None) if self._name in study.readers else None
+        if self._path is None:
+            raise DeclinedError(f"{self._name} is to contribute, but has no table; name one in its settings")
+        try:
+            return ModelWork(self._name, board, load_table(self._path, study, self._name))
+        except DataError as error:
+            raise DeclinedError(str(error)) from error

@@ -1,0 +1,72 @@
+"""One value has one encoding, and hostile bytes have a typed error."""
+
+import cbor2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hefed.protocol import codec
+from hefed.protocol.errors import EncodingError
+
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**64), 2**64 - 1)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=20)
+    | st.binary(max_size=40),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=30), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(plain)
+def test_a_value_comes_back_as_it_was(value: object) -> None:
+    assert codec.decode(codec.encode(value)) == value
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_either_refused_or_the_one_encoding_of_their_value(data: bytes) -> None:
+    try:
+        value = codec.decode(data)
+    except EncodingError:
+        return
+    assert codec.encode(value) == data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x81" * 100_000 + b"\x00",  # deep
+        b"\x9b" + b"\xff" * 8,  # an array of 2^64 - 1
+        b"\x5b\x00\x00\x00\xff\xff\xff\xff\xff",  # a string that is not there
+        b"\x9f\x01\xff",  # of indefinite length
+        b"\x18\x01",  # 1, not in its shortest form
+        b"\xa2\x61b\x01\x61a\x02",  # keys out of order
+        b"\xa2\x61a\x01\x61a\x02",  # a key twice
+        b"\xa1\x01\x02",  # a key that is no text
+        b"\xd8\x1c\x81\x80",  # shared references
+        b"\xc2\x41\x01",  # a tag
+        b"\xd9\x01\x02\x81\x01",  # a set
+        b"\xc0\x61a",  # a date that is none
+        b"\xf7",  # undefined
+        cbor2.dumps([1, 2], canonical=True) + b"\x00",  # something behind it
+    ],
+)
+def test_what_is_not_deterministic_cbor_of_plain_values_is_refused(data: bytes) -> None:
+    with pytest.raises(EncodingError):
+        codec.decode(data)
+
+
+def test_values_that_cannot_stand_in_a_message_are_not_encoded() -> None:
+    for value in ({1: 2}, {"a": {3}}, (1, 2), object()):
+        with pytest.raises(EncodingError):
+            codec.encode(value)
+
+
+def test_a_long_value_is_refused_on_both_sides() -> None:
+    with pytest.raises(EncodingError, match="at most"):
+        codec.encode(bytes(codec.MAX_BYTES))
+    with pytest.raises(EncodingError, match="at most"):
+        codec.decode(bytes(codec.MAX_BYTES + 1))

@@ -1,0 +1,88 @@
+"""Messages: the schema, the signature, the chain."""
+
+from pathlib import Path
+
+import pycddl
+import pytest
+
+from hefed.protocol import codec
+from hefed.protocol import messages as m
+from hefed.protocol.board import RULES, Board
+from hefed.protocol.errors import EncodingError, EquivocationError, ProtocolError, RosterError, SignatureError
+from tests.protocol.federation import Federation
+
+SCHEMA = (Path(__file__).parents[2] / "protocols" / "messages.cddl").read_text()
+
+
+def test_every_message_of_a_real_study_fits_the_published_schema(finished: Federation) -> None:
+    envelopes, bodies = pycddl.Schema("top = envelope\n" + SCHEMA), pycddl.Schema("top = body\n" + SCHEMA)
+    kinds = set()
+    for entry in finished.log:
+        envelopes.validate_cbor(entry.message.envelope)
+        bodies.validate_cbor(codec.decode(entry.message.envelope)[0])
+        kinds.add(entry.message.body.kind)
+    assert kinds == set(RULES) - {"refusal", "complaint", "end"}
+
+
+def test_the_schema_refuses_what_is_no_message(finished: Federation) -> None:
+    bodies = pycddl.Schema("top = body\n" + SCHEMA)
+    body = codec.decode(codec.decode(finished.log[0].message.envelope)[0])
+    for change in ({"version": 2}, {"kind": "greeting"}, {"study": b"short"}, {"more": 1}, {"sender": "No Name"}):
+        with pytest.raises(pycddl.ValidationError):
+            bodies.validate_cbor(codec.encode(body | change))
+
+
+def test_one_altered_byte_anywhere_is_refused(finished: Federation) -> None:
+    for entry in finished.log[:12]:
+        envelope = bytearray(entry.message.envelope)
+        for position in range(0, len(envelope), 97):
+            envelope[position] ^= 1
+            with pytest.raises((EncodingError, SignatureError, RosterError)):
+                m.read_message(bytes(envelope), finished.roster)
+            envelope[position] ^= 1
+
+
+def test_a_message_under_anothers_name_is_refused(finished: Federation) -> None:
+    forged = finished.signers["halland"].sign(
+        m.Refusal(words="no"), federation="test", study=finished.submission.study, sender="orebro", previous=m.ZERO_HASH
+    )
+    with pytest.raises(SignatureError, match="orebro"):
+        m.read_message(forged.envelope, finished.roster)
+
+
+def test_the_same_content_signed_twice_is_the_same_bytes(finished: Federation) -> None:
+    signer = finished.signers["halland"]
+    said = [
+        signer.sign(m.Refusal(words="no"), federation="test", study=bytes(32), sender="halland", previous=m.ZERO_HASH)
+        for _ in range(2)
+    ]
+    assert said[0].envelope == said[1].envelope
+
+
+def test_a_message_left_out_of_a_senders_chain_is_noticed_at_the_next(finished: Federation) -> None:
+    board = Board(finished.roster, finished.submission.study)
+    left_out = next(e for e in finished.log if e.message.body.kind == "check")
+    with pytest.raises(ProtocolError):
+        for entry in finished.log:
+            if entry is not left_out:
+                board.post(entry.message)
+
+
+def test_a_message_posted_twice_is_refused(finished: Federation) -> None:
+    board = Board(finished.roster, finished.submission.study)
+    for entry in finished.log[:5]:
+        board.post(entry.message)
+    with pytest.raises(EquivocationError):
+        board.post(finished.log[4].message)
+
+
+def test_no_secret_type_shows_or_pickles_its_secret(finished: Federation) -> None:
+    import pickle
+
+    from hefed.node.identity import Identity
+    from hefed.protocol.sealing import SealingKey
+
+    for secret in (finished.signers["halland"], SealingKey(SealingKey.new_secret()), Identity(bytes(32), bytes(range(32)))):
+        assert repr(secret).endswith("(...)")
+        with pytest.raises(TypeError):
+            pickle.dumps(secret)
