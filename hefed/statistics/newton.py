@@ -46,15 +46,23 @@ PIVOT_NOISE: Final = 8.0
 NAMED_WEIGHT: Final = 1e-3
 """A column is named as part of a collinearity if its weight, both columns scaled to unit information, is above this."""
 
-SEPARATION_GAIN: Final = 1e-6
+SEPARATION_GAIN: Final = 1e-4
 """The log-likelihood has converged when a step would raise it by less: far below anything that a test could see."""
 
+SEPARATION_RATE: Final = 0.05
+"""Squared decrements near a finite optimum go down quadratically, here from 2e-4 to 1e-7 or so; along a separating
+direction, where the likelihood approaches its bound like exp(-b), by a factor of 1/e = 0.37 at every step."""
+
 SEPARATION_SHRINKAGE: Final = 0.5
-"""Newton steps to a finite optimum at least square near it; steps along a separating direction keep their length."""
+"""The same for steps: along a separating direction they keep their length."""
 
 SEPARATION_MOVE: Final = 0.1
 """A coefficient still moves if its step changes the linear predictor of some patient by more than this; along a
 separating direction it changes by about 1 in every step."""
+
+MAXIMUM_SPREAD: Final = 15.0
+"""Standard deviation of the linear predictor beyond which coefficients are growing without end: between two patients
+one deviation apart, odds or hazards would differ by a factor of 3 million."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +74,7 @@ class Newton(Phase[R]):
         accepted: the best point so far.
         last_step, last_squared_decrement: (p,) the full Newton step at `accepted`, and its g' H^-1 g.
         evaluations, iterations, halvings: made so far; accepted so far; of the step under way.
-        null_log_likelihood: once known.
+        null: the evaluation at the start.
     """
 
     likelihood: Likelihood[R]
@@ -78,7 +86,7 @@ class Newton(Phase[R]):
     evaluations: int = 0
     iterations: int = 0
     halvings: int = 0
-    null_log_likelihood: float = math.nan
+    null: Evaluation | None = None
     purpose: ClassVar[str] = "newton"
 
     def exponents(self) -> Int:
@@ -134,7 +142,7 @@ class Newton(Phase[R]):
 
     def _accept(self, here: Point) -> "tuple[Newton[R] | FitResult, str]":
         first = self.accepted is None
-        null = self.likelihood.null_log_likelihood(here.evaluation) if first else self.null_log_likelihood
+        null = self.null or here.evaluation
         ridge = self.specification.ridge * self.likelihood.penalised
         gradient = here.evaluation.gradient - ridge * here.coefficients
         factor = self._factorise(here.evaluation, ridge, first)
@@ -152,6 +160,7 @@ class Newton(Phase[R]):
             result = self._result(estimate, covariance, here.evaluation.log_likelihood, null)
             return result, f"{record}, converged to {hexadecimal(estimate)}"
         trial = frozen(here.coefficients + self._shortening(step) * step)
+        self._check_spread(trial, null)
         following = replace(
             self._next(trial),
             accepted=here,
@@ -159,7 +168,7 @@ class Newton(Phase[R]):
             last_squared_decrement=squared_decrement,
             iterations=self.iterations + (not first),
             halvings=0,
-            null_log_likelihood=null,
+            null=null,
         )
         return following, record
 
@@ -219,14 +228,16 @@ class Newton(Phase[R]):
         covariates = [j for j in indices if self.likelihood.penalised[j]]
         named = self._columns(covariates) if covariates else "a combination of the covariates"
         return ModelError(
-            f"no finite estimate: the likelihood has converged but the coefficient of {named} keeps growing, because "
-            "it separates patients with and without events (almost) completely: take it out, merge its categories, "
-            "or use a ridge penalty"
+            f"no finite estimate: the coefficient of {named} keeps growing while the likelihood hardly gains, because "
+            "it separates patients with and without events (almost) completely: take it out, merge its categories, or "
+            "use a ridge penalty"
         )
 
     def _check_separation(self, step: Float, squared_decrement: float, noise: float) -> None:
         """ModelError if the likelihood has converged before the coefficients (a warning in R's coxph)."""
         if self.last_step is None or 0.5 * squared_decrement > max(SEPARATION_GAIN, noise * noise):
+            return
+        if squared_decrement < SEPARATION_RATE * self.last_squared_decrement:
             return
         unshrunk = np.abs(step) >= SEPARATION_SHRINKAGE * np.abs(self.last_step)
         moving = np.abs(step) * self.likelihood.reach >= SEPARATION_MOVE
@@ -234,7 +245,15 @@ class Newton(Phase[R]):
         if len(growing):
             raise self._separated(growing)
 
-    def _result(self, estimate: Float, covariance: Float, log_likelihood: float, null: float) -> FitResult:
+    def _check_spread(self, trial: Float, null: Evaluation) -> None:
+        """ModelError if linear predictors would spread too far; the null information is the covariates' covariance."""
+        weights = self.likelihood.penalised * trial
+        terms = null.information * np.multiply.outer(weights, weights)
+        if math.fsum(terms.ravel()) > MAXIMUM_SPREAD**2 * self.likelihood.typical_information:
+            size = np.abs(weights)
+            raise self._separated(np.flatnonzero(size >= 0.5 * size.max()))
+
+    def _result(self, estimate: Float, covariance: Float, log_likelihood: float, null: Evaluation) -> FitResult:
         """Back to the original scale: b_j / scale_j, and for the intercept b_0 - sum b_j centre_j / scale_j."""
         scales = self.likelihood.scales
         transformation = np.diag(1.0 / np.concatenate(([1.0] * self.likelihood.has_intercept, scales.scale)))
@@ -247,7 +266,7 @@ class Newton(Phase[R]):
             estimate=tuple(original),
             std_error=tuple(math.sqrt(value) for value in variance),
             log_likelihood=log_likelihood,
-            log_likelihood_null=null,
+            log_likelihood_null=self.likelihood.null_log_likelihood(null),
             iterations=self.iterations + (self.accepted is not None),
             converged=True,
             n=scales.n,

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.statistics.driver import EXAMPLES, Sums, example, fit, split
 
 from hefed.statistics import Cox, FitResult, Logistic, Model
+from tests.statistics.driver import EXAMPLES, Sums, example, fit, split
 
 PRECISE, COMPACT = 75, 30
 CASES = json.loads((Path(__file__).parent / "reference" / "cases.json").read_text())
