@@ -91,7 +91,7 @@ def common_columns(paths: Sequence[Path]) -> tuple[list[Column], list[str]]:
 
     Raises DataError for a file that cannot be read.
     """
-    files = [CsvFile(path, str(path.parent)) for path in paths]
+    files = [CsvFile(path, f"table {path}") for path in paths]
     headers = [file.header for file in files]
     usable = [name for name in headers[0] if name and name.isprintable() and all(h.count(name) == 1 for h in headers)]
     if not usable:
