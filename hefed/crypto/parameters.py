@@ -18,8 +18,8 @@ MAX_SUBSETS = 1024
 MAX_CONTRIBUTORS = 4096
 
 VARIANCE_CONTRIBUTION = Fraction(454, 100) ** 2
-# SEAL's own error is the difference of two sums of 21 bits (util/rlwe.cpp, sample_poly_cbd), not a Gaussian of deviation
-# 3.2. It counts whether or not SEAL encrypted.
+# SEAL's own error is the difference of two sums of 21 bits (util/rlwe.cpp, sample_poly_cbd), not a Gaussian of
+# deviation 3.2. It counts whether or not SEAL encrypted.
 VARIANCE_SEAL = Fraction(21, 2)
 ANSWER_FACTOR = 16  # sigma_answer = 16 sigma_contribution sqrt(contributors): Hint-RLWE with sigma_0 = 3.2
 TAIL_SIGMAS = 12

@@ -248,7 +248,7 @@ def uniform(profile: Profile, key: bytes, block: int, k: int) -> list[int]:
 # --- Noise ----------------------------------------------------------------------------------------
 
 VARIANCE_CONTRIBUTION = Fraction("4.54") ** 2  # sigma_e^2
-VARIANCE_SEAL = Fraction("3.2") ** 2
+VARIANCE_SEAL = Fraction(21, 2)
 
 
 def variance_answer(contributors: int) -> Fraction:

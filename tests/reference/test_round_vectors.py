@@ -3,6 +3,8 @@
 Relies on the committed vectors, never on the reference that wrote them.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from hefed.crypto.errors import CheckError, MalformedError, OpeningError, RangeE
 from hefed.crypto.keys import ContributorKey, Seed, ShareKeys, open_seeds
 from hefed.crypto.opening import answer, answer_digest, open_sum
 from hefed.crypto.packing import unpack
-from hefed.crypto.parameters import Precision
+from hefed.crypto.parameters import COMPACT, Precision
 from tests.reference.vectors import assert_bytes, label_of, profile_of, read, repeated, seeds_in_order
 
 SMALL = ("round_compact", "round_precise")
@@ -126,7 +128,24 @@ def test_the_tenseal_engine_differs_from_the_vector_by_the_error_that_seal_adds(
         primes = np.array(profile.primes, np.int64)[:, None]
         error = (a - b + primes // 2) % primes - primes // 2
         assert np.all(error == error[0])  # one integer modulo every prime
-        assert 0 < np.abs(error).max() <= 21  # SEAL draws from a centred binomial distribution of variance 10.5
+        assert 0 < np.abs(error).max() <= 21
+
+
+def test_the_error_that_seal_adds_is_the_difference_of_two_sums_of_21_bits():
+    a_round, profile = Round("round_compact"), COMPACT
+    key = a_round.key(a_round.v["contributors"][0])
+    values = 128 * profile.ring_degree
+    label = replace(a_round.label, exponents=np.zeros(values, np.int16))
+    of_seal, without = (
+        unpack(profile, encrypt(a_round.precision, key, label, np.zeros(values), engine), values)[0].astype(np.int64)
+        for engine in ("tenseal", "vectorised")
+    )
+    p = profile.primes[0]
+    error = (of_seal - without + p // 2) % p - p // 2
+    variance, kurtosis = 21 / 2, 3 - 1 / 21
+    assert abs(error.mean()) < 5 * np.sqrt(variance / values)
+    assert abs(error.var() - variance) < 5 * variance * np.sqrt((kurtosis - 1) / values)
+    assert abs(np.mean(error**4) / error.var() ** 2 - kurtosis) < 5 * np.sqrt(24 / values)
 
 
 # --- What must be refused -------------------------------------------------------------------------
