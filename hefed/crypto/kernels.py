@@ -25,6 +25,7 @@ from hefed.crypto.lanes import (
     residue,
     spread,
     store,
+    store_word,
     word_at,
 )
 from hefed.crypto.ring import LANES
@@ -38,7 +39,7 @@ Exponents = NDArray[np.int16]
 _TILE = 64  # rows of a lane group that stay in the first-level cache while the eight blocks are gone through
 _CHUNK = 256  # the same for the first stages of a transform
 _LAZY = 32  # products of magnitude below 0.6 p that can be added up in float64 without reduction
-_ONE = np.uint64(1)
+_ONE, _THREE, _SEVEN, _EIGHT, _BYTE = np.uint64(1), np.uint64(3), np.uint64(7), np.uint64(8), np.uint64(255)
 _TWO_46 = 2.0**46
 
 
@@ -59,8 +60,8 @@ def load_words(stream: Bytes, width: int, p: int, used: int, group: Floats) -> i
         for lane in range(used):
             start = lane * degree
             for j in range(tile, tile + _TILE):
-                word = word_at(stream, 6 * (start + j)) & mask
-                rejected += word >= p
+                word = np.int64(word_at(stream, 6 * (start + j))) & mask
+                rejected += int(word >= p)
                 group[j, lane] = word
     return rejected
 
@@ -70,7 +71,7 @@ def load_words(stream: Bytes, width: int, p: int, used: int, group: Floats) -> i
 
 @_compiled
 def sample(
-    words: Words, thresholds: Words, first: NDArray[np.int32], shift: np.uint64, used: int, group: Floats
+    words: Words, thresholds: Words, first: NDArray[np.uint32], shift: np.uint64, used: int, group: Floats
 ) -> int:
     """One noise value for each word, into the first `used` lanes; returns how many hit a threshold exactly.
 
@@ -85,13 +86,13 @@ def sample(
             for j in range(tile, tile + _TILE):
                 word = words[start + j]
                 magnitude = word >> _ONE
-                k = int(first[magnitude >> shift])
-                k += int(thresholds[k + 1] <= magnitude)
-                while thresholds[k + 1] <= magnitude:
-                    k += 1
+                k = np.uint64(first[magnitude >> shift])
+                k += np.uint64(thresholds[k + _ONE] <= magnitude)
+                while thresholds[k + _ONE] <= magnitude:
+                    k += _ONE
                 ties += int(thresholds[k] == magnitude)
                 negative = -np.int64(word & _ONE)
-                group[j, lane] = (k ^ negative) - negative
+                group[j, lane] = (np.int64(k) ^ negative) - negative
     return ties
 
 
@@ -210,19 +211,18 @@ def encode(
     powers[x - lowest] = 2**(C - x), limit = 2**C. Returns the index of a value out of range, or -1.
     """
     degree = group.shape[0]
-    bad = -1
+    outside = 0
     for tile in range(0, degree, _TILE):
         for lane in range(used):
-            start = first + lane * degree
-            for j in range(tile, tile + _TILE):
-                if start + j >= values.size:
-                    group[j, lane] = 0.0
-                    continue
-                scaled = values[start + j] * powers[np.int64(exponents[start + j]) - lowest]
-                if not abs(scaled) <= limit and (bad < 0 or start + j < bad):
-                    bad = start + j
-                group[j, lane] = nearest(scaled)
-    return bad
+            start = first + lane * degree + tile
+            some, their_exponents = values[start : start + _TILE], exponents[start : start + _TILE]
+            rows = group[tile : tile + _TILE, lane]
+            for j in range(some.size):
+                scaled = some[j] * powers[np.uint64(their_exponents[j] - lowest)]
+                outside += int(not abs(scaled) <= limit)
+                rows[j] = nearest(scaled)
+            rows[some.size :] = 0.0
+    return outside
 
 
 @_compiled
@@ -248,74 +248,94 @@ def add_noise_and_message(
 
 
 @_compiled
-def pack(residues: Floats, widths: Integers, count: int, words: Words, start: int) -> int:
-    """Residues (blocks, primes, block size) as bits from words[start] on, `count` values in all.
+def pack(residues: Floats, widths: Integers, count: int, out: Bytes) -> None:
+    """`count` residue vectors of an array (blocks, primes, block size) as bits from out[0] on.
 
-    Every block but the last must fill whole words. Returns the word after the last.
+    The block size is a multiple of 64 unless there is only one block, so that every tile begins with a whole byte.
     """
     blocks, primes, size = residues.shape
-    position = start
-    for block in range(blocks):
-        held, bits = np.int64(0), 0
-        for j in range(min(size, count - block * size)):
-            for k in range(primes):
-                value = np.int64(residues[block, k, j])
-                held |= value << bits
-                bits += widths[k]
-                if bits >= 64:
-                    words[position] = held
-                    position += 1
-                    bits -= 64
-                    held = value >> (widths[k] - bits)
-        if bits > 0:
-            words[position] = held
-            position += 1
-    return position
+    tile_bytes = _TILE * widths.sum() // 8
+    tiles = (size + _TILE - 1) // _TILE
+    for tile in range(tiles):
+        for block in range(blocks):
+            first = tile * _TILE
+            filled = min(_TILE, size - first, count - block * size - first)
+            byte = (block * tiles + tile) * tile_bytes
+            held, bits = np.uint64(0), np.uint64(0)
+            for j in range(filled - 1):
+                for k in range(primes):
+                    held |= np.uint64(np.int64(residues[block, k, first + j])) << bits
+                    store_word(out, byte, held)
+                    bits += np.uint64(widths[k])
+                    whole = bits >> _THREE
+                    byte += np.int64(whole)
+                    held >>= whole << _THREE
+                    bits &= _SEVEN
+            if filled > 0:
+                _pack_last(residues[block, :, first + filled - 1], widths, held, bits, out, byte)
 
 
 @_compiled
-def _bits_at(data: Bytes, bit: int, width: int) -> int:
-    byte, shift = bit >> 3, bit & 7
-    if byte + 8 <= data.size:
-        word = word_at(data, byte)
-    else:
-        word = np.int64(0)
-        for i in range(data.size - byte):
-            word |= np.int64(data[byte + i]) << (8 * i)
-    return int((word >> shift) & ((np.int64(1) << width) - 1))
+def _pack_last(residues: Floats, widths: Integers, held: np.uint64, bits: np.uint64, out: Bytes, byte: int) -> None:
+    """The last value of a tile, byte by byte: what follows may be there already."""
+    for k in range(residues.size):
+        held |= np.uint64(np.int64(residues[k])) << bits
+        bits += np.uint64(widths[k])
+        while bits >= _EIGHT or (bits > np.uint64(0) and k == residues.size - 1):
+            out[byte] = held & _BYTE
+            byte += 1
+            held >>= _EIGHT
+            bits -= min(bits, _EIGHT)
+
+
+@_compiled
+def _bits_at(data: Bytes, bit: int, mask: int) -> Any:
+    """The bits from `bit` on, at most 57 of them; `data` has at least eight bytes."""
+    byte = min(bit >> 3, data.size - 8)
+    return np.int64(word_at(data, byte) >> np.uint64(bit - 8 * byte)) & mask
 
 
 @_compiled
 def first_bad(data: Bytes, widths: Integers, primes: Integers, count: int) -> int:
     """The index of a value with a residue that is not below its prime, or -1."""
-    bit = 0
-    for j in range(count):
-        for k in range(primes.size):
-            if _bits_at(data, bit, widths[k]) >= primes[k]:
-                return j
-            bit += widths[k]
+    step = widths.sum()
+    offset = 0
+    for k in range(primes.size):
+        mask, prime = (1 << widths[k]) - 1, primes[k]
+        bad = 0
+        for j in range(count):
+            bad += int(_bits_at(data, offset + j * step, mask) >= prime)
+        if bad:
+            for j in range(count):
+                if _bits_at(data, offset + j * step, mask) >= prime:
+                    return j
+        offset += widths[k]
     return -1
 
 
 @_compiled
 def unpack(data: Bytes, widths: Integers, first: int, count: int, residues: Floats) -> None:
     """Residues of `count` values from `first` on, into the first columns of an array (primes, at least count)."""
-    bit = first * widths.sum()
-    for j in range(count):
-        for k in range(widths.size):
-            residues[k, j] = _bits_at(data, bit, widths[k])
-            bit += widths[k]
+    step = widths.sum()
+    offset = first * step
+    for k in range(widths.size):
+        mask, row = (1 << widths[k]) - 1, residues[k]
+        for j in range(count):
+            row[j] = _bits_at(data, offset + j * step, mask)
+        offset += widths[k]
 
 
 @_compiled
 def add_packed(data: Bytes, widths: Integers, primes: Integers, count: int, total: Floats) -> None:
     """Add packed residues, modulo each prime, to the first columns of `total`, shape (primes, at least count)."""
-    bit = 0
-    for j in range(count):
-        for k in range(primes.size):
-            added = total[k, j] + _bits_at(data, bit, widths[k])
-            total[k, j] = added - primes[k] if added >= primes[k] else added
-            bit += widths[k]
+    step = widths.sum()
+    offset = 0
+    for k in range(widths.size):
+        mask, row, prime = (1 << widths[k]) - 1, total[k], np.float64(primes[k])
+        for j in range(count):
+            added = row[j] + _bits_at(data, offset + j * step, mask)
+            row[j] = added - prime if added >= prime else added
+        offset += widths[k]
 
 
 @_compiled

@@ -41,7 +41,7 @@ class Use(Protocol):
 
 @dataclass(frozen=True)
 class SignedUse:
-    """A use whose label all contributors signed: its parts, the opened sums among them, stay hidden behind the digest."""
+    """A use whose label all contributors signed: its parts, opened sums among them, stay hidden behind the digest."""
 
     study: bytes
     cohort: bytes

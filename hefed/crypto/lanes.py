@@ -188,20 +188,41 @@ def nearest(typing_context: Any, a: Any) -> Generator:
     return types.float64(types.float64), generate
 
 
+def _is_byte_array(data: Any) -> bool:
+    return isinstance(data, types.Array) and data.dtype == types.uint8 and data.layout == "C"
+
+
+def _word_pointer(context: Any, builder: Any, array_type: Any, array: Any, position: Any) -> Any:
+    start = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(start, [position]), _INDEX.as_pointer())
+
+
 @_intrinsic
 def word_at(typing_context: Any, data: Any, position: Any) -> Generator | None:
-    """The eight bytes from `position` of a uint8 array as a little-endian int64; the array must reach that far."""
-    if not (isinstance(data, types.Array) and data.dtype == types.uint8 and data.layout == "C"):
+    """The eight bytes from `position` of a uint8 array as a little-endian uint64; the array must reach that far."""
+    if not _is_byte_array(data):
         return None
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        start = context.make_array(sig.args[0])(context, builder, args[0]).data
-        pointer = builder.bitcast(builder.gep(start, [args[1]]), _INDEX.as_pointer())
-        loaded = builder.load(pointer)
+        loaded = builder.load(_word_pointer(context, builder, sig.args[0], args[0], args[1]))
         loaded.align = 1
         return loaded
 
-    return types.int64(data, types.intp), generate
+    return types.uint64(data, types.intp), generate
+
+
+@_intrinsic
+def store_word(typing_context: Any, data: Any, position: Any, word: Any) -> Generator | None:
+    """Write a uint64 as eight little-endian bytes from `position` of a uint8 array, which must reach that far."""
+    if not _is_byte_array(data):
+        return None
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        stored = builder.store(args[2], _word_pointer(context, builder, sig.args[0], args[0], args[1]))
+        stored.align = 1
+        return context.get_dummy_value()
+
+    return types.none(data, types.intp, types.uint64), generate
 
 
 @_intrinsic

@@ -3,6 +3,7 @@
 Relies on `kernels`. Bytes are hostile: length, every residue and the filling are checked before anything is used.
 """
 
+import io
 from functools import lru_cache
 
 import numpy as np
@@ -39,11 +40,10 @@ def encode(precision: Precision, label: Label, values: Floats, first: int, group
     from hefed.crypto import kernels
 
     capacity = precision.capacity_bits
-    bad = kernels.encode(
-        values, label.exponents, _powers_of_two(capacity, -1), MIN_EXPONENT, 2.0**capacity, first, used, group
-    )
-    if bad >= 0:
-        raise RangeError(int(bad))
+    powers, limit = _powers_of_two(capacity, -1), 2.0**capacity
+    if kernels.encode(values, label.exponents, powers, MIN_EXPONENT, limit, first, used, group):
+        outside = ~(np.abs(values) <= np.ldexp(1.0, label.exponents))
+        raise RangeError(int(np.argmax(outside)))
 
 
 def decode(precision: Precision, label: Label, limbs: NDArray[np.int64]) -> Floats:
@@ -59,24 +59,31 @@ class Packer:
     """Packs a vector of `values` values, a lane group (or any array of residues) at a time."""
 
     def __init__(self, profile: Profile, values: int) -> None:
-        self._size = profile.packed_size(values)
-        self._left = values
+        self._profile, self._left = profile, values
         self._widths = widths_of(profile)
-        self._words = np.empty(-(-self._size // 8), np.uint64)
-        self._position = 0
+        self._part = np.empty(0, np.uint8)
+        self._packed = io.BytesIO()
 
     def add(self, residues: Floats) -> None:
-        """The next values: residues of shape (blocks, primes, block size), filled in order until all are packed."""
+        """The next values: residues of shape (blocks, primes, block size), filled in order until all are packed.
+
+        Every block but the last of a vector has N values, or there is one block for all values.
+        """
         from hefed.crypto import kernels
 
         blocks, _, size = residues.shape
         count = min(self._left, blocks * size)
-        self._position = kernels.pack(residues, self._widths, count, self._words, self._position)
+        size_packed = self._profile.packed_size(count)
+        if self._part.size < size_packed:
+            self._part = np.empty(size_packed, np.uint8)
+        part = self._part[:size_packed]
+        kernels.pack(residues, self._widths, count, part)
+        self._packed.write(part.data)
         self._left -= count
 
     def finish(self) -> bytes:
         """The packed vector."""
-        return self._words.view(np.uint8)[: self._size].tobytes()
+        return self._packed.getvalue()
 
 
 def checked(profile: Profile, packed: bytes, values: int) -> NDArray[np.uint8]:
@@ -86,10 +93,10 @@ def checked(profile: Profile, packed: bytes, values: int) -> NDArray[np.uint8]:
     size = profile.packed_size(values)
     if len(packed) != size:
         raise MalformedError(f"{len(packed)} bytes for {values} values of profile {profile.name}; {size} are right")
-    data = np.frombuffer(packed, np.uint8)
     filling = 8 * size - values * profile.bits_per_value
-    if filling and data[-1] >> (8 - filling):
+    if packed[-1] >> (8 - filling):
         raise MalformedError("the bits that fill up the last byte are not zero")
+    data = np.frombuffer(packed.ljust(8, b"\0"), np.uint8)  # compiled code reads eight bytes at a time
     bad = kernels.first_bad(data, widths_of(profile), primes_of(profile), values)
     if bad >= 0:
         raise MalformedError(f"value {bad} has a residue that is not below its prime")

@@ -119,7 +119,7 @@ class NoiseTable:
 
     thresholds: tuple[int, ...]  # C_0, ..., C_{B-1}, below 2**127
     upper: NDArray[np.uint64]  # their upper 63 bits, between two entries above all words
-    first: NDArray[np.int32]  # for the leading bits of a word, where the search begins
+    first: NDArray[np.uint32]  # for the leading bits of a word, where the search begins
     shift: np.uint64
 
 
@@ -165,7 +165,7 @@ def _with_guide(thresholds: tuple[int, ...]) -> NoiseTable:
     bits = min(14, len(thresholds).bit_length() + 2)
     shift = 63 - bits
     starts = np.arange(1 << bits, dtype=np.uint64) << np.uint64(shift)
-    first = np.searchsorted(upper, starts, side="right").astype(np.int32)
+    first = np.searchsorted(upper, starts, side="right").astype(np.uint32)
     return NoiseTable(thresholds, np.concatenate([above, upper, above]), first, np.uint64(shift))
 
 
