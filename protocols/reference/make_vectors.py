@@ -161,22 +161,27 @@ def bad_label(label: Label, name: str, change: Json) -> Json:
 REJECTIONS = [(COMPACT, 0, 4594622), (PRECISE, 0, 17959), (PRECISE, 1, 330664)]
 
 
+# Blocks of the key of `uniform` with such words: where the replacements of a later block start.
+BLOCKS_WITH_REJECTIONS = {(PRECISE, 0): (127412,), (PRECISE, 1): (274865,)}
+
+
 def rejection_label(profile: Profile, number: int) -> Label:
     return made_up_label(profile, 3, (0,), "rejection", number)
 
 
-def rejected(profile: Profile, label: Label, k: int) -> list[int]:
-    """The positions in block 0 of the words that are replaced."""
+def rejected(profile: Profile, key: bytes, block: int, k: int) -> list[int]:
+    """The positions of the words of a block that are replaced, of which there must be some."""
     n, p = profile.ring_degree, profile.primes[k]
-    drawn = words(stream(H("public polynomial", label.digest), 2 * k, 0, 6 * n), 6)
-    return [j for j, w in enumerate(drawn) if w % (1 << p.bit_length()) >= p]
+    drawn = words(stream(key, 2 * k, block * 6 * n // 16, 6 * n), 6)
+    positions = [j for j, w in enumerate(drawn) if w % (1 << p.bit_length()) >= p]
+    if not positions:
+        raise AssertionError("this block was to contain a word that is replaced")
+    return positions
 
 
 def rejection(profile: Profile, k: int, number: int) -> Json:
     label = rejection_label(profile, number)
-    positions = rejected(profile, label, k)
-    if not positions:
-        raise AssertionError("this label was to contain a word that is replaced")
+    positions = rejected(profile, H("public polynomial", label.digest), 0, k)
     a = public_polynomial(profile, label.digest, 0, k)
     return {
         "label": label_fields(label),
@@ -197,8 +202,11 @@ def uniform_polynomials() -> Json:
         }
         for profile in PROFILES
         for k in range(len(profile.primes))
-        for block in (0, 1, 9, 2**33)
+        for block in (0, 1, 9, 2**33, *BLOCKS_WITH_REJECTIONS.get((profile, k), ()))
     ]
+    for (profile, k), blocks in BLOCKS_WITH_REJECTIONS.items():
+        for block in blocks:
+            rejected(profile, key, block, k)
     public = []
     for profile in PROFILES:
         label = made_up_label(profile, 3, (0,), "public", 1)

@@ -188,7 +188,25 @@ def round_vector(r: Round) -> Json:
         "opened": brief(opened_bytes(opened)),
         "opened_integers": [str(x) for x in opened[:shown]],
         "decoded": [repr(v) for v in decoded[:shown]],
+        **({"edges": [edge(r, sign * precision.largest_sum) for sign in (1, -1)]} if values < 20 else {}),
     }
+
+
+def edge(r: Round, target: int) -> Json:
+    """A sum that opens to the largest integers that are in range."""
+    total = pushed(r, target)
+    return {
+        "sum": brief(total),
+        "opened": brief(opened_bytes(open_sum(r.precision, r.label, total, r.answers))),
+    }
+
+
+def pushed(r: Round, target: int) -> bytes:
+    """The sum, to which is added what makes every opened integer the target."""
+    profile, values = r.profile, r.label.values
+    total = add(profile, list(r.contributions.values()), values)
+    opened = open_sum(r.precision, r.label, total, r.answers)
+    return add(profile, [total, pack(profile, [[(target - x) % p for p in profile.primes] for x in opened])], values)
 
 
 def repeating(exponents: tuple[int, ...]) -> Json:
@@ -293,19 +311,17 @@ def bad_openings(r: Round) -> list[Json]:
     first, last = next(iter(answers)), list(answers)[-1]
     other = made_up_label(profile, r.label.contributors, r.label.exponents, r.label.purpose, r.label.round - 1)
     without = {T: packed_answer for T, packed_answer in answers.items() if last != T}
-    swapped = {**without, (0, r.keyholders): answers[last]}
-    too_large = [
-        [r.precision.largest_sum + 1 - x] * len(profile.primes) for x in open_sum(r.precision, r.label, total, answers)
-    ]
-    pushed = pack(profile, [[x % p for x, p in zip(xs, profile.primes, strict=True)] for xs in too_large])
-    largest = add(profile, [total, pushed], values)
+    unknown = tuple(range(r.keyholders, r.keyholders + r.threshold - 1))
+    swapped = {**without, unknown: answers[last]}
+    one_too_many = {**answers, unknown: pack(profile, [[0] * len(profile.primes)] * values)}
     bad = [
         ("an answer left out", "opening", total, without),
         ("an answer for a set of unknown keyholders", "opening", total, swapped),
+        ("an answer of zeros too many, for a set of unknown keyholders", "opening", total, one_too_many),
         (
             "the opened integers are the smallest that are out of range",
             "opening",
-            largest,
+            pushed(r, r.precision.largest_sum + 1),
             answers,
         ),
         ("a contribution left out", "opening", add(profile, packed[1:], values), answers),

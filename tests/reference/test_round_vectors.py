@@ -121,6 +121,15 @@ def test_opened_integers_and_decoded_values(a_round):
     assert [repr(x) for x in decoded.tolist()[: len(shown)]] == a_round.v["decoded"]
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_integers_at_the_edges_of_the_range_open(name):
+    a_round = Round(name)
+    for one in a_round.v["edges"]:
+        opened = open_sum(a_round.precision, a_round.label, bytes.fromhex(one["sum"]["hex"]), answers_of(a_round))
+        assert_bytes(opened.to_bytes(), one["opened"])
+        assert {abs(x) for x in opened.as_python()} == {a_round.precision.largest_opened}
+
+
 def test_the_tenseal_engine_differs_from_the_vector_by_the_error_that_seal_adds(a_round):
     profile, values = a_round.profile, a_round.label.values
     for packed, vectorised in zip(a_round.contributions("tenseal"), a_round.contributions(), strict=True):
