@@ -119,7 +119,7 @@ class Likelihood(ABC, Generic[R]):
 
 
 def check_predictor(names: tuple[str, ...], trial: Float, predictor: Float, limits: Limits | None) -> None:
-    """Refuse a point (p,) at which a region's own patients lie too far out: LocalError if |x'b| exceeds its limit."""
+    """Refuse a point at which a region's own patients lie too far out: LocalError if |x'b| exceeds its limit."""
     if limits is not None and not np.abs(predictor).max() <= limits.linear_predictor:
         raise LocalError(
             f"a linear predictor of this region exceeds {limits.linear_predictor:g} (limit linear_predictor): "
@@ -128,8 +128,9 @@ def check_predictor(names: tuple[str, ...], trial: Float, predictor: Float, limi
 
 
 def check_effective(names: tuple[str, ...], trial: Float, weights: Float, limits: Limits | None) -> None:
-    """Refuse a point (p,) at which a region's own patients hardly count any more.
+    """Refuse a point at which a region's own patients hardly count any more.
 
+    `names` and `trial` are the covariates' and their coefficients, to tell the likely cause.
     `weights` (n,) are those of the patients in the information. LocalError if their effective number, (sum w)^2 over
     sum w^2 (Kish, Survey Sampling, 1965), is below its limit: the information would be nearly a single patient's x x'.
     Weights that are all zero disclose nothing.

@@ -149,8 +149,8 @@ class LogisticLikelihood(Likelihood[LogisticRows]):
         miss = np.exp(-np.abs(predictor))
         log_likelihood = float(np.sum(np.minimum(signed, 0.0) - np.log1p(miss)))
         weights = miss / np.square(1.0 + miss)
-        check_predictor(self.names, trial, predictor, limits)
-        check_effective(self.names, trial, weights, limits)
+        check_predictor(self.names[1:], trial[1:], predictor, limits)
+        check_effective(self.names[1:], trial[1:], weights, limits)
         # |y - p| = 1 / (1 + exp(signed)), in the form that does not overflow.
         residual = np.where(signed >= 0, miss, 1.0) / (1.0 + miss)
         np.negative(residual, out=residual, where=~rows.outcome)

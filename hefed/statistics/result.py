@@ -24,7 +24,7 @@ class FitResult:
         std_error: their standard errors, from the observed information.
         log_likelihood: at the estimate (Cox: partial log-likelihood).
         log_likelihood_null: with intercept only (logistic) or all coefficients zero (Cox).
-        iterations: Newton steps that were accepted.
+        iterations: Newton steps that were accepted; the last one, below every tolerance, is not counted.
         n: patients of all regions.
         events: outcomes equal to 1 (logistic) or events (Cox) of all regions.
     """

@@ -131,6 +131,18 @@ rare_events <- function() {
   case(data, covariates, c(all_cox(data, covariates), logistic(data, covariates)))
 }
 
+# A covariate with Cauchy-like tails, on which Newton's first step overshoots.
+heavy_tails <- function() {
+  set.seed(8)
+  region <- regions(100, 100)
+  n <- length(region)
+  data <- data.frame(region, a = round(rt(n, 1.2), 2), b = round(rnorm(n), 2))
+  data$time <- ceiling(100 * rexp(n) * exp(-0.7 * pmax(-4, pmin(4, data$a))))
+  data$event <- rep(1, n)
+  covariates <- c("a", "b")
+  case(data, covariates, all_cox(data, covariates))
+}
+
 single_region <- function() {
   set.seed(6)
   region <- regions(60)
@@ -144,4 +156,5 @@ single_region <- function() {
 
 cat(object(tool = sprintf("\"%s, survival %s\"", R.version.string, packageVersion("survival")),
            heavy_ties = heavy_ties(), awkward_units = awkward_units(), many_columns = many_columns(),
-           unequal_regions = unequal_regions(), rare_events = rare_events(), single_region = single_region()), "\n")
+           unequal_regions = unequal_regions(), rare_events = rare_events(), heavy_tails = heavy_tails(),
+           single_region = single_region()), "\n")

@@ -1,0 +1,185 @@
+"""What holds for every table: how rows are dealt out and in what units columns are does not matter, no honest value is
+out of its range, and no point is ever evaluated twice."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hefed.statistics import Cox, FitResult, Logistic, Model, State
+from hefed.statistics.newton import Newton
+from hefed.statistics.risk_sets import RiskSets, tie_terms
+from tests.statistics.driver import Sums, fit, split
+
+N = 120
+
+
+def data(seed: int) -> dict[str, np.ndarray]:
+    """Two covariates, one of them with heavy tails; times with ties."""
+    random = np.random.default_rng(seed)
+    a, b = random.normal(size=N), random.standard_t(2.5, size=N)
+    eta = 0.6 * a - 0.3 * np.clip(b, -3, 3)
+    return {
+        "a": a,
+        "b": b,
+        "t": np.ceil(30 * random.exponential(size=N) * np.exp(-eta)),
+        "y": (random.uniform(size=N) < 1 / (1 + np.exp(-eta))).astype(float),
+    }
+
+
+KINDS = ("logistic", "per-region", "shared")
+
+
+def model(kind: str, regions: int, ties: str = "efron", noise_bits: int = 75) -> Model[Any]:
+    if kind == "logistic":
+        return Logistic(("a", "b"), "y", regions=regions, noise_bits=noise_bits)
+    return Cox(
+        ("a", "b"),
+        "t",
+        "y",
+        regions=regions,
+        noise_bits=noise_bits,
+        ties=ties,
+        baseline=kind,  # type: ignore[arg-type]
+    )
+
+
+def assert_same(left: FitResult | None, right: FitResult | None, factor: tuple[float, ...] | None = None) -> None:
+    """Equal, with estimates and errors of `left` multiplied by `factor`."""
+    assert left is not None
+    assert right is not None
+    by = np.array(factor or [1.0] * len(left.names))
+    error = np.array(right.std_error)
+    assert np.all(np.abs(np.array(left.estimate) * by - right.estimate) < 1e-8 * error)
+    assert np.allclose(np.array(left.std_error) * by, error, rtol=1e-8)
+    assert left.log_likelihood == pytest.approx(right.log_likelihood, rel=1e-10)
+    assert left.log_likelihood_null == pytest.approx(right.log_likelihood_null, rel=1e-10)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from(KINDS), st.randoms(use_true_random=False))
+def test_order_of_rows_within_regions_does_not_matter(seed: int, kind: str, shuffle: Any) -> None:
+    columns = data(seed)
+    regions = split(columns, (50, 40, 30))
+    shuffled = []
+    for region in regions:
+        order = list(range(len(region["a"])))
+        shuffle.shuffle(order)
+        shuffled.append({name: values[order] for name, values in region.items()})
+    assert_same(fit(model(kind, 3), shuffled).result, fit(model(kind, 3), regions).result)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from(["logistic", "shared"]), st.integers(1, 5), st.data())
+def test_dealing_rows_out_to_regions_does_not_matter(seed: int, kind: str, regions: int, draw: Any) -> None:
+    columns = data(seed)
+    home = np.array(draw.draw(st.lists(st.integers(0, regions - 1), min_size=N, max_size=N)))
+    home[: 5 * regions] = np.repeat(np.arange(regions), 5)  # nobody has fewer than five rows
+    parts = [{name: values[home == k] for name, values in columns.items()} for k in range(regions)]
+    assert_same(fit(model(kind, regions), parts).result, fit(model(kind, 1), [columns]).result)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from(KINDS),
+    st.floats(1e-6, 1e6),
+    st.floats(-1e3, 1e3),
+)
+def test_estimates_follow_the_unit_of_a_column(seed: int, kind: str, scale: float, shift: float) -> None:
+    columns = data(seed)
+    changed = {**columns, "b": (columns["b"] + shift) * scale}
+    here, there = (fit(model(kind, 2), split(c, (70, 50))).result for c in (columns, changed))
+    assert here is not None
+    assert there is not None
+    if kind == "logistic":
+        assert there.estimate[0] == pytest.approx(here.estimate[0] - here.estimate[2] * shift, rel=1e-6, abs=1e-6)
+        there, here = (
+            FitResult(
+                r.names[1:], r.estimate[1:], r.std_error[1:], r.log_likelihood, r.log_likelihood_null, 0, True, N, 0
+            )
+            for r in (there, here)
+        )
+    assert_same(there, here, (1.0, scale))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from(KINDS),
+    st.sampled_from(["efron", "breslow"]),
+    st.booleans(),
+)
+def test_no_value_is_out_of_range_and_no_point_is_evaluated_twice(seed: int, kind: str, ties: str, noisy: bool) -> None:
+    """A value out of range could not be encrypted. Two sums at one point, over different regions, would give their
+    difference away."""
+    noise_bits = 75 if kind == "shared" else 33
+    sums = Sums(noise_bits if noisy else None)  # its `open` asserts the range of every value
+    regions = split(data(seed), (60, 35, 25))
+    one = model(kind, 3, ties, noise_bits)
+    rows = [one.prepare(table_of(region)) for region in regions]
+    state = one.start()
+    points: list[bytes] = []
+    while not state.finished:
+        if isinstance(state.phase, Newton):
+            points.append(state.phase.trial.tobytes())
+        state = one.step(state, sums.open(one.request(state), [one.contribution(part, state) for part in rows]))
+    assert len(points) >= 2
+    assert len(set(points)) == len(points)
+
+
+def table_of(region: dict[str, np.ndarray]) -> Any:
+    from tests.statistics.driver import table
+
+    return table(region)
+
+
+def test_a_state_follows_from_the_opened_sums_alone() -> None:
+    """A node that starts again reads the opened sums back and stands where it stood."""
+    one = model("per-region", 2)
+    rows = [one.prepare(table_of(region)) for region in split(data(1), (70, 50))]
+    state, totals = one.start(), []
+    while not state.finished:
+        totals.append(np.sum([one.contribution(part, state) for part in rows], axis=0))
+        state = one.step(state, totals[-1])
+    again: State = model("per-region", 2).start()
+    for total in totals:
+        again = one.step(again, total)
+    assert again.decisions == state.decisions
+    assert again.result == state.result
+    assert again.rounds == len(totals)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 8))
+@settings(max_examples=30, deadline=None)
+def test_sums_over_risk_sets_are_those_of_a_loop(seed: int, grid_size: int) -> None:
+    """Also at times of the grid at which this region has no event, or no patient left."""
+    random = np.random.default_rng(seed)
+    times = np.sort(random.integers(0, 6, 12)).astype(float)
+    grid = np.unique(random.integers(0, 9, grid_size)).astype(float)
+    is_event = np.isin(times, grid) & (random.uniform(size=12) < 0.6)
+    values = random.normal(size=12)
+    sets = RiskSets(times, is_event, grid)
+    assert sets.at_risk(values) == pytest.approx([values[times >= t].sum() for t in grid])
+    assert sets.having_event(values) == pytest.approx([values[is_event & (times == t)].sum() for t in grid])
+    assert sets.deaths.tolist() == [int((is_event & (times == t)).sum()) for t in grid]
+    terms = random.normal(size=len(grid))
+    assert sets.accumulated(terms) == pytest.approx([terms[grid <= t].sum() for t in times])
+
+
+def test_tie_terms_are_those_of_a_loop() -> None:
+    risk, events, deaths = np.array([9.0, 5.0]), np.array([4.0, 1.5]), np.array([3, 1])
+    efron, breslow = tie_terms(risk, events, deaths, "efron"), tie_terms(risk, events, deaths, "breslow")
+    a = [0, 1 / 3, 2 / 3]
+    denominators = [9 - 4 * part for part in a]
+    assert efron.first == pytest.approx([sum(1 / d for d in denominators), 1 / 5])
+    assert efron.first_a == pytest.approx([sum(x / d for x, d in zip(a, denominators, strict=True)), 0])
+    assert efron.second == pytest.approx([sum(1 / d**2 for d in denominators), 1 / 25])
+    assert efron.second_a == pytest.approx([sum(x / d**2 for x, d in zip(a, denominators, strict=True)), 0])
+    assert efron.second_aa == pytest.approx([sum(x**2 / d**2 for x, d in zip(a, denominators, strict=True)), 0])
+    assert efron.logarithms.sum() == pytest.approx(sum(np.log(denominators)) + np.log(5))
+    assert breslow.first == pytest.approx([3 / 9, 1 / 5])
+    assert breslow.second == pytest.approx([3 / 81, 1 / 25])
+    assert breslow.logarithms.sum() == pytest.approx(3 * np.log(9) + np.log(5))
