@@ -12,10 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hefed.crypto import packing, ring, sampling
-from hefed.crypto.contribution import RunningSum, check_value
+from hefed.crypto.contribution import ENGINES, RunningSum, check_value, encrypt
 from hefed.crypto.errors import MalformedError, OpeningError, ParameterError, RangeError
+from hefed.crypto.keys import ContributorKey, Seed, ShareKeys, open_seeds
 from hefed.crypto.label import Label
-from hefed.crypto.opening import open_sum
+from hefed.crypto.opening import answer, open_sum
 from hefed.crypto.parameters import COMPACT, PRECISE, Precision
 from protocols.reference import encryption as reference
 from protocols.reference import primitives
@@ -191,6 +192,43 @@ def test_opening_agrees_at_the_edges_of_the_range(profile, contributors, data):
         opened = open_sum(ours, label, total, answers)
         assert opened.as_python() == expected
         assert opened.to_bytes() == reference.opened_bytes(expected)
+
+
+# --- Whole rounds ---------------------------------------------------------------------------------
+
+# Lengths around what compiled code treats specially: eight bytes, a tile of 64, a block, eight blocks side by side.
+LENGTHS = [(COMPACT, k) for k in (1, 2, 9, 63, 64, 65, 2047, 2048, 2049, 2113, 8 * 2048 + 1)]
+LENGTHS += [(PRECISE, k) for k in (1, 2, 9, 63, 64, 65, 4095, 4096, 4097)]
+
+
+@pytest.mark.parametrize(("profile", "values"), LENGTHS, ids=lambda x: getattr(x, "name", x))
+def test_rounds_of_any_length_agree(profile, values):
+    rng = np.random.default_rng(values)
+    exponents = rng.integers(-3, 4, values).tolist()
+    given_ = np.ldexp(rng.uniform(-1, 1, values), exponents)
+    ours, theirs = Precision(profile, 2, 2, 1), reference.Precision(BOTH[profile], 2, 2, 1)
+    label, their_label = both_labels(profile, 1, exponents)
+    seeds = {subset: bytes([subset[0] + 1]) * 32 for subset in reference.subsets(2, 2)}
+    key = ContributorKey(
+        label.study, "i", 2, 2, {subset: Seed(seed) for subset, seed in seeds.items()}, Seed(b"n" * 32)
+    )
+    packed = encrypt(ours, key, label, given_)
+    assert packed == reference.contribution(theirs, their_label, "i", seeds, b"n" * 32, given_.tolist())
+    digest = b"l" * 32
+    assert check_value(profile, packed, values, digest) == reference.check_value(BOTH[profile], packed, values, digest)
+    for engine in ENGINES:
+        running = RunningSum(profile, label, engine)
+        running.add(packed)
+        assert running.packed() == packed
+    answers = {}
+    for keyholder in range(2):
+        hashes = list(key.seed_hashes().values())
+        deal = open_seeds(label.study, "i", keyholder, 2, 2, key.seeds_for(keyholder), hashes)
+        shares = ShareKeys.combine(profile, label.study, label.cohort, {"i": deal})
+        answers |= {subset: answer(ours, shares, subset, label) for subset in shares.subsets}
+    assert answers == {subset: reference.answer(their_label, subset, {"i": seeds[subset]}) for subset in answers}
+    opened = open_sum(ours, label, packed, answers)
+    assert opened.as_python() == reference.open_sum(theirs, their_label, packed, answers)
 
 
 # --- Polynomials ----------------------------------------------------------------------------------
