@@ -315,11 +315,13 @@ class ShareKeys:
         return prf(self._noise[subset].reveal(), "answer noise of a label", label_digest)
 
     def erase(self) -> None:
-        """Destroy the shares and noise keys."""
+        """Destroy the shares and noise keys; whatever is asked of them afterwards raises SeedError."""
         for share in self._shares.values():
             share.erase()
         for key in self._noise.values():
             key.erase()
+        self._shares.clear()
+        self._noise.clear()
 
 
 def _sharing_of(deal: DealtSeeds) -> tuple[int, int, int]:

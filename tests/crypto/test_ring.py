@@ -1,0 +1,125 @@
+"""Transforms and products, against evaluation and schoolbook multiplication with Python's integers."""
+
+import numpy as np
+import pytest
+
+from hefed.crypto import ring
+from hefed.crypto.parameters import PROFILES
+
+CASES = [(profile, k) for profile in PROFILES.values() for k in range(len(profile.primes))]
+IDS = [f"{profile.name}-{k}" for profile, k in CASES]
+
+
+def reversed_bits(j, degree):
+    bits = degree.bit_length() - 1
+    return int(f"{j:0{bits}b}"[::-1], 2)
+
+
+def value_at(coefficients, point, p):
+    total = 0
+    for c in reversed(coefficients):
+        total = (total * point + c) % p
+    return total
+
+
+def random_group(profile, k, seed=1):
+    p = profile.primes[k]
+    return np.random.default_rng(seed).integers(0, p, (profile.ring_degree, ring.LANES)).astype(np.float64)
+
+
+def key_of(profile, k, column):
+    residues = np.zeros((len(profile.primes), profile.ring_degree), np.uint64)
+    residues[k] = column.astype(np.uint64)
+    return ring.RingKey(profile, residues)
+
+
+@pytest.mark.parametrize(("profile", "k"), CASES, ids=IDS)
+def test_root_is_the_smallest_primitive_one(profile, k):
+    p, n = profile.primes[k], profile.ring_degree
+    psi = ring.smallest_root(n, p)
+    assert pow(psi, n, p) == p - 1
+    assert all(pow(psi, odd, p) >= psi for odd in range(1, 2 * n, 2))
+
+
+@pytest.mark.parametrize(("profile", "k"), CASES, ids=IDS)
+def test_transform_form_holds_the_values_at_odd_powers_of_the_root(profile, k):
+    p, n = profile.primes[k], profile.ring_degree
+    psi, group = ring.smallest_root(n, p), random_group(profile, k)
+    coefficients = [[int(c) for c in column] for column in group.T]
+    ring.forward_transform(profile, k, group)
+    for lane, j in [(0, 0), (1, 1), (2, n // 2), (5, n - 1), (7, 1234)]:
+        point = pow(psi, 2 * reversed_bits(j, n) + 1, p)
+        assert int(group[j, lane]) == value_at(coefficients[lane], point, p)
+
+
+@pytest.mark.parametrize(("profile", "k"), CASES, ids=IDS)
+@pytest.mark.parametrize("extreme", [None, "largest", "alternating", "one", "zero"])
+def test_inverse_undoes_forward(profile, k, extreme):
+    p, group = profile.primes[k], random_group(profile, k)
+    if extreme is not None:
+        pattern = {"largest": [p - 1], "alternating": [p - 1, 0], "one": [1], "zero": [0]}[extreme]
+        group[:] = np.resize(np.array(pattern, np.float64), len(group))[:, None]
+    before = group.copy()
+    ring.forward_transform(profile, k, group)
+    assert np.all((group >= 0) & (group < p))
+    ring.inverse_transform(profile, k, group)
+    assert np.array_equal(group, before)
+
+
+@pytest.mark.parametrize(("profile", "k"), CASES, ids=IDS)
+@pytest.mark.parametrize("magnitude", [1, 2])
+def test_inverse_is_exact_for_the_largest_magnitudes_it_is_given(profile, k, magnitude):
+    p, n = profile.primes[k], profile.ring_degree
+    rng = np.random.default_rng(magnitude)
+    group = rng.choice([-magnitude * p + 1.0, magnitude * p - 1.0], (n, ring.LANES))
+    reduced = np.mod(group, p)  # float64's mod is exact
+    ring.inverse_transform(profile, k, group)
+    ring.inverse_transform(profile, k, reduced)
+    assert np.array_equal(group, reduced)
+
+
+@pytest.mark.parametrize(("profile", "k"), CASES, ids=IDS)
+def test_products_are_those_of_polynomials_modulo_x_to_the_n_plus_1(profile, k):
+    p, n = profile.primes[k], profile.ring_degree
+    a, b = random_group(profile, k, 2), random_group(profile, k, 3)
+    a_coefficients, b_coefficients = [int(x) for x in a[:, 4]], [int(x) for x in b[:, 0]]
+    ring.forward_transform(profile, k, a)
+    ring.forward_transform(profile, k, b)
+    ring.multiply(profile, k, a, key_of(profile, k, b[:, 0]))
+    ring.inverse_transform(profile, k, a)
+    # Kronecker substitution: one big multiplication instead of N^2 small ones.
+    slot = 16  # bytes, above 2 * 48 + 12 bits
+    whole = [
+        int.from_bytes(b"".join(c.to_bytes(slot, "little") for c in side), "little")
+        for side in (a_coefficients, b_coefficients)
+    ]
+    raw = (whole[0] * whole[1]).to_bytes(2 * n * slot, "little")
+    long = [int.from_bytes(raw[i * slot : (i + 1) * slot], "little") for i in range(2 * n)]
+    expected = [(low - high) % p for low, high in zip(long[:n], long[n:], strict=True)]
+    assert [int(x) for x in a[:, 4]] == expected
+
+
+@pytest.mark.parametrize(("profile", "k"), CASES, ids=IDS)
+def test_multiply_and_add_agree_with_integers(profile, k):
+    p = profile.primes[k]
+    group, summand, key = (random_group(profile, k, seed) for seed in (4, 5, 6))
+    before = group.copy()
+    group -= random_group(profile, k, 7)  # also negative entries
+    subtracted = before - random_group(profile, k, 7)
+    ring.multiply_add(profile, k, group, key_of(profile, k, key[:, 0]), summand)
+    for j in (0, 1, 2, 77, profile.ring_degree - 1):
+        for lane in range(ring.LANES):
+            expected = int(subtracted[j, lane]) * int(key[j, 0]) + int(summand[j, lane])
+            assert int(group[j, lane]) % p == expected % p
+    assert np.all(np.abs(group) < 2 * p)
+
+
+def test_a_ring_key_says_nothing_of_itself_and_can_be_erased():
+    profile = PROFILES["compact"]
+    key = key_of(profile, 0, random_group(profile, 0)[:, 0])
+    assert repr(key) == "<RingKey>"
+    with pytest.raises(TypeError):
+        key.__reduce__()
+    key.erase()
+    assert not key.value.any()
+    assert not key.ratio.any()
