@@ -187,4 +187,4 @@ def serve(folder: Path, roster: Roster, endpoint: str, lifeline: Lifeline, annou
         node.run(lifeline)
     finally:
         link.close()
-        context.term()
+        context.destroy(linger=0)

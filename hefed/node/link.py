@@ -181,4 +181,5 @@ class MemberLink:
     def close(self) -> None:
         """Closes the connection."""
         self.socket.disable_monitor()
+        self.monitor.close(linger=0)
         self.socket.close()

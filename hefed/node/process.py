@@ -108,7 +108,7 @@ def _run_region(folder: Path, config: ProcessConfig, roster: Roster, lifeline: L
             node.destroy_secrets()
     finally:
         link.close()
-        context.term()
+        context.destroy(linger=0)
 
 
 def _wait_for(path: Path, lifeline: Lifeline) -> str | None:

@@ -135,7 +135,7 @@ def follow(parties: Parties, submission: Submission, watch: Callable[[Board, m.M
         return client.follow(watch)
     finally:
         link.close()
-        context.term()
+        context.destroy(linger=0)
 
 
 def _endpoint(parties: Parties) -> str:
