@@ -3,7 +3,7 @@
 NOT FOR PRODUCTION: the "seeds" are hashes that anybody can compute. Relies on the reference alone.
 """
 
-from protocols.reference.encryption import open_seeds, secret_key, seed_hash, seeds_for, share, subsets
+from protocols.reference.keys import open_seeds, secret_key, seed_hash, seeds_for, share, subsets
 from protocols.reference.primitives import COMPACT, PRECISE, mask
 from protocols.reference.vector_format import Json, fixed, polynomial, refused, seeds_of
 

@@ -13,17 +13,13 @@ from fractions import Fraction
 from pathlib import Path
 
 from protocols.reference.deal_vectors import deals
-from protocols.reference.encryption import (
+from protocols.reference.encryption import Precision, decode_value, encode_value, pack, unpack
+from protocols.reference.keys import (
     Label,
-    Precision,
     answer_noise_key,
     combined_answer_noise_key,
     contribution_noise_key,
-    decode_value,
-    encode_value,
-    pack,
     public_polynomial,
-    unpack,
 )
 from protocols.reference.primitives import (
     COMPACT,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from protocols.reference.encryption import (
-    Label,
     Precision,
     add,
     answer,
@@ -19,10 +18,10 @@ from protocols.reference.encryption import (
     open_sum,
     opened_bytes,
     pack,
-    subsets,
     unpack,
     verify_checks,
 )
+from protocols.reference.keys import Label, subsets
 from protocols.reference.primitives import COMPACT, PRECISE, Profile, Subset
 from protocols.reference.vector_format import (
     Json,

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from protocols.reference.encryption import Label, subsets
+from protocols.reference.keys import Label, subsets
 from protocols.reference.primitives import H, Profile, RefusedError, Subset, mask
 
 Json = dict[str, Any]

@@ -19,7 +19,7 @@ from hefed.crypto.label import Label
 from hefed.crypto.opening import answer, open_sum
 from hefed.crypto.parameters import COMPACT, PRECISE, Precision
 from protocols.reference import encryption as reference
-from protocols.reference import primitives
+from protocols.reference import keys, primitives
 
 BOTH = {COMPACT: primitives.COMPACT, PRECISE: primitives.PRECISE}
 compiling = settings(deadline=None)  # the first example waits for the compiler
@@ -34,7 +34,7 @@ def made_up_label(profile, contributors, exponents):
 
 def both_labels(profile, contributors, exponents):
     ids = bytes(32)
-    theirs = reference.Label("f", ids, ids, 1, "p", BOTH[profile], contributors, tuple(exponents), ids)
+    theirs = keys.Label("f", ids, ids, 1, "p", BOTH[profile], contributors, tuple(exponents), ids)
     return made_up_label(profile, contributors, exponents), theirs
 
 
@@ -182,7 +182,7 @@ def test_opening_agrees_at_the_edges_of_the_range(profile, contributors, data):
     label, their_label = both_labels(profile, contributors, [0] * len(chosen))
     total = reference.pack(BOTH[profile], vector)
     nothing = reference.pack(BOTH[profile], [[0] * len(profile.primes)] * len(chosen))
-    answers = dict.fromkeys(reference.subsets(2, 2), nothing)
+    answers = dict.fromkeys(keys.subsets(2, 2), nothing)
     try:
         expected = reference.open_sum(theirs, their_label, total, answers)
     except primitives.RefusedError:
@@ -208,7 +208,7 @@ def test_rounds_of_any_length_agree(profile, values):
     given_ = np.ldexp(rng.uniform(-1, 1, values), exponents)
     ours, theirs = Precision(profile, 2, 2, 1), reference.Precision(BOTH[profile], 2, 2, 1)
     label, their_label = both_labels(profile, 1, exponents)
-    seeds = {subset: bytes([subset[0] + 1]) * 32 for subset in reference.subsets(2, 2)}
+    seeds = {subset: bytes([subset[0] + 1]) * 32 for subset in keys.subsets(2, 2)}
     key = ContributorKey(
         label.study, "i", 2, 2, {subset: Seed(seed) for subset, seed in seeds.items()}, Seed(b"n" * 32)
     )

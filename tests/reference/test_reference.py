@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from protocols.reference import primitives
 from protocols.reference.encryption import (
-    Label,
     Precision,
     add,
     answer,
@@ -25,18 +24,13 @@ from protocols.reference.encryption import (
     contribution,
     decode_value,
     encode_value,
-    open_seeds,
     open_sum,
     pack,
     product_coefficients,
-    secret_key,
-    seed_hash,
-    seeds_for,
-    share,
-    subsets,
     unpack,
     verify_checks,
 )
+from protocols.reference.keys import Label, open_seeds, secret_key, seed_hash, seeds_for, share, subsets
 from protocols.reference.primitives import (
     COMPACT,
     PRECISE,
