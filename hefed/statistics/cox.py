@@ -152,8 +152,10 @@ class StratifiedLikelihood(Likelihood[CoxRows]):
         sets = rows.risk_sets
         terms, hazard = sets.expected_events(weights, self.ties)
         check_effective(self.names, trial, hazard, limits)
-        log_likelihood = float(predictor[sets.event_rows].sum() - terms.logarithms.sum())
-        gradient = x[:, sets.event_rows].sum(axis=1) - x @ hazard
+        log_likelihood = float(predictor[sets.event_rows].sum() - terms.multiplicity @ np.log(terms.denominators))
+        residual = -hazard
+        residual[sets.event_rows] += 1.0
+        gradient = x @ residual
         risk_sums = np.array([sets.at_risk(weights * column) for column in x])
         information = cross_product(x, hazard) - (risk_sums * terms.second) @ risk_sums.T
         if self.ties == "efron":

@@ -19,6 +19,7 @@ from hefed.statistics.arithmetic import (
     ceiling_exponent,
     exponential_bound,
     frozen,
+    logarithm,
     symmetric,
     upper_triangle,
 )
@@ -293,7 +294,8 @@ class SharedLikelihood(Likelihood[CoxRows]):
         noise = add_exactly(terms.first * risk_error + terms.first_a * event_error)
         x_noise = noise[1 : 1 + p]
         return Evaluation(
-            log_likelihood=math.fsum(trial * self.event_sums) - math.fsum(terms.logarithms),
+            log_likelihood=math.fsum(trial * self.event_sums)
+            - math.fsum(terms.multiplicity * logarithm(terms.denominators)),
             gradient=frozen(self.event_sums - add_exactly(means)),
             information=frozen(symmetric(add_exactly(information), p)),
             log_likelihood_error=float(noise[0]) + math.fsum(np.abs(trial) * self.event_sums_error),

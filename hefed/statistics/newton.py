@@ -24,6 +24,13 @@ DECREMENT_TOLERANCE: Final = 1e-7
 coefficient then moves by more than this many standard errors, and H is that of the estimate to about as many parts.
 The last step is still taken; convergence being quadratic, what remains is near the square."""
 
+PREDICTOR_TOLERANCE: Final = 5e-7
+"""Converged also when the step changes no linear predictor by more than this, as in large tables long before: it then
+changes H by a factor of at most exp(2 * 5e-7), and standard errors by half of that ..."""
+
+LOOSE_DECREMENT: Final = 1e-3
+"""... provided the decrement is below this: what remains after the last step is about 2 * 5e-7 of it."""
+
 STALLED: Final = 1.0 / 16.0
 """Squared decrements near the optimum shrink at every step by more than this factor, until only noise is left."""
 
@@ -155,7 +162,7 @@ class Newton(Phase[R]):
             f"squared decrement {squared_decrement.hex()}"
         )
         self._check_separation(step, squared_decrement, noise)
-        if self._converged(squared_decrement, noise):
+        if self._converged(step, squared_decrement, noise):
             estimate = here.coefficients + step
             result = self._result(estimate, covariance, here.evaluation.log_likelihood, null)
             return result, f"{record}, converged to {hexadecimal(estimate)}"
@@ -172,17 +179,23 @@ class Newton(Phase[R]):
         )
         return following, record
 
-    def _converged(self, squared_decrement: float, noise: float) -> bool:
-        """Small enough; or within the bound on its noise (which is wide) and no longer shrinking."""
+    def _converged(self, step: Float, squared_decrement: float, noise: float) -> bool:
+        """The step is small enough; or it is within the bound on its noise (which is wide) and no longer shrinking."""
         if squared_decrement <= DECREMENT_TOLERANCE**2:
+            return True
+        if squared_decrement <= LOOSE_DECREMENT**2 and self._predictor_change(step) <= PREDICTOR_TOLERANCE:
             return True
         stalled = squared_decrement > STALLED * self.last_squared_decrement
         return stalled and squared_decrement <= (DECREMENT_TOLERANCE + noise) ** 2
 
+    def _predictor_change(self, step: Float) -> float:
+        """A bound on the change of any linear predictor."""
+        return math.fsum(np.abs(step) * self.likelihood.reach)
+
     def _shortening(self, step: Float) -> float:
         """The factor that brings a step within its limits."""
         largest = float(np.abs(step).max())
-        change = math.fsum(np.abs(step) * self.likelihood.reach)
+        change = self._predictor_change(step)
         limit = self.specification.limits.step
         return min(
             1.0,

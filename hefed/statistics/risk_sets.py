@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from hefed.statistics.arithmetic import Float, Int, logarithm
+from hefed.statistics.arithmetic import Float, Int
 from hefed.statistics.errors import LocalError
 from hefed.statistics.model import Prepared, Specification, Table
 
@@ -27,7 +27,7 @@ class TieTerms:
     Attributes:
         first, first_a: (K,) sums over l of 1/. and a/. .
         second, second_a, second_aa: (K,) sums over l of 1/.^2, a/.^2 and a^2/.^2.
-        logarithms: logarithms of the denominators, whose sum is what matters.
+        denominators, multiplicity: (m,) all of them, and how often each occurs.
     """
 
     first: Float
@@ -35,7 +35,8 @@ class TieTerms:
     second: Float
     second_a: Float
     second_aa: Float
-    logarithms: Float
+    denominators: Float
+    multiplicity: Int
 
 
 def tie_terms(risk: Float, events: Float, deaths: Int, ties: Ties) -> TieTerms:
@@ -47,7 +48,7 @@ def tie_terms(risk: Float, events: Float, deaths: Int, ties: Ties) -> TieTerms:
         first = deaths / risk
         second = first / risk
         zero = np.zeros(len(deaths))
-        return TieTerms(first, zero, second, zero, zero, deaths * logarithm(risk))
+        return TieTerms(first, zero, second, zero, zero, risk, deaths)
     time = np.repeat(np.arange(len(deaths)), deaths)
     position = np.arange(len(time)) - np.repeat(np.cumsum(deaths) - deaths, deaths)
     a = position / deaths[time]
@@ -61,7 +62,8 @@ def tie_terms(risk: Float, events: Float, deaths: Int, ties: Ties) -> TieTerms:
         add_by_index(square, time, size),
         add_by_index(a * square, time, size),
         add_by_index(a * a * square, time, size),
-        logarithm(denominator),
+        denominator,
+        np.ones(len(time), dtype=np.int64),
     )
 
 
