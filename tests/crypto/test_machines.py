@@ -1,0 +1,74 @@
+"""The same bits on every machine, and a start that does not wait for compilers it does not need."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hefed.crypto.contribution import check_value
+from hefed.crypto.parameters import PROFILES
+from tests.crypto.federation import Federation
+
+ROOT = Path(__file__).parents[2]
+
+
+def everything(profile, values=300):
+    """A hash of all that is computed in a round."""
+    federation = Federation(profile, values)
+    opened = federation.open()
+    parts = [
+        *federation.contributions,
+        federation.total(),
+        check_value(profile, federation.total(), values, bytes(32)),
+        *federation.answers((0, 1)).values(),
+        opened.to_bytes(),
+        opened.decode(federation.label, federation.precision).astype("<f8").tobytes(),
+    ]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def run(code, **environment):
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    return result.stdout.strip()
+
+
+def test_a_processor_without_fma_or_wide_registers_computes_the_same_bits(tmp_path):
+    code = (
+        "import sys; sys.path.insert(0, '.')\n"
+        "from tests.crypto.test_machines import everything, PROFILES\n"
+        "from hefed.crypto import kernels\n"
+        "print(*[everything(profile) for profile in PROFILES.values()])\n"
+        "print(any('fmadd' in text or 'ymm' in text for text in kernels.multiply.inspect_asm().values()))\n"
+    )
+    plain = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    digests, uses_features = run(code, **plain).splitlines()
+    assert uses_features == "False"
+    assert digests.split() == [everything(profile) for profile in PROFILES.values()]
+
+
+def test_importing_the_package_loads_no_compiler_and_no_seal():
+    code = (
+        "import sys, hefed.crypto, hefed.crypto.contribution, hefed.crypto.opening\n"
+        "print([name for name in ('numba', 'llvmlite', 'tenseal', 'scipy') if name in sys.modules])"
+    )
+    assert run(code) == "[]"
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+def test_results_do_not_depend_on_what_was_in_memory_before(profile):
+    first = everything(profile)
+    np.full(10**7, np.nan).sum()
+    everything(profile, values=5000)
+    assert everything(profile) == first
