@@ -63,11 +63,9 @@ class ContributorPart:
             raise EquivocationError(f"the cohort does not hold what {self._name} dealt")
         return m.CohortSignature(cohort=cohort.digest)
 
-    def contribution(self) -> tuple[m.Contribution, tuple[bytes, ...]] | None:
-        """The encrypted vector for the round under way, or None when the model is finished."""
-        label = self._reader.next_label()
-        if label is None:
-            return None
+    def contribution(self) -> tuple[m.Contribution, tuple[bytes, ...]]:
+        """The encrypted vector for the round under way. Call it only while the model is not finished."""
+        label = self._reader.label()
         if label.round != self._board.round.number:
             raise ProtocolError(f"{self._name} has not opened the round before round {self._board.round.number}")
         self._require_approved_table()

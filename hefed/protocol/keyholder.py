@@ -75,14 +75,15 @@ class KeyholderPart:
         deals = {dealer: self._seeds(dealer) for dealer in sorted(board.deals)}
         return ShareKeys.combine(board.profile, board.study_digest, board.cohort.digest, deals)
 
-    def answer(self) -> tuple[m.Answer, tuple[bytes, ...]] | None:
-        """For each share held: the answer itself if this is its lowest-numbered holder at hand, its hash otherwise.
-        None if not asked.
-        """
+    @property
+    def is_asked(self) -> bool:
+        """Whether the question under way is put to this keyholder."""
+        return self._name in self._board.round.opens[-1].keyholders
+
+    def answer(self) -> tuple[m.Answer, tuple[bytes, ...]]:
+        """For each share held: the answer if this is its lowest-numbered holder at hand, its hash otherwise."""
         board, record = self._board, self._board.round
         asked = record.opens[-1].keyholders
-        if self._name not in asked:
-            return None
         numbers = [board.dealt_keyholders.index(name) for name in asked]
         full: list[tuple[Subset, bytes]] = []
         hashes: list[tuple[Subset, bytes]] = []

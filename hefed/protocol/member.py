@@ -145,8 +145,8 @@ class Member:
         for duty in DUTIES:
             if duty.phase is self.board.phase and self._has(duty.role):
                 key = self._key(duty)
-                if key not in self._sent:
-                    outgoing += self._perform(duty, key)
+                if key not in self._sent and self._is_due(duty):
+                    outgoing.append(self._perform(duty, key))
         return outgoing
 
     def _has(self, role: Role) -> bool:
@@ -159,19 +159,26 @@ class Member:
         attempt = f" {len(record.opens)}" if duty.once == "attempt" else ""
         return f"{duty.kind} {record.number}{attempt}"
 
-    def _perform(self, duty: Duty, key: str) -> list[Outgoing]:
+    def _is_due(self, duty: Duty) -> bool:
+        """Whether a duty of this phase is this member's now; decided before what was sent is looked up."""
+        match duty.kind:
+            case "closing":
+                return self.reader is not None and self.reader.finished
+            case "contribution":
+                return self.reader is not None and not self.reader.finished
+            case "answer":
+                return self.keyholder is not None and self.keyholder.is_asked
+        return True
+
+    def _perform(self, duty: Duty, key: str) -> Outgoing:
         stored = self._recall(key)
         if stored is not None:
             self._remember(stored)
-            return [stored]
-        made = self._make(duty)
-        if made is None:
-            return []
-        content, attachments = made
-        return [self._send(key, content, attachments)]
+            return stored
+        content, attachments = self._make(duty)
+        return self._send(key, content, attachments)
 
-    def _make(self, duty: Duty) -> tuple[m.Content, tuple[bytes, ...]] | None:
-        """The content that a duty calls for, or None when it is not this member's turn."""
+    def _make(self, duty: Duty) -> tuple[m.Content, tuple[bytes, ...]]:
         match duty.kind:
             case "approval":
                 return self._approval(), ()
@@ -180,8 +187,7 @@ class Member:
             case "answer" if self.keyholder:
                 return self.keyholder.answer()
             case "closing" if self.reader:
-                closing = self.reader.closing()
-                return (closing, ()) if closing else None
+                return self.reader.closing(), ()
             case "deal" if self.contributor:
                 return self.contributor.deal(), ()
             case "cohort" if self.contributor:
@@ -190,7 +196,9 @@ class Member:
                 return self.contributor.contribution()
             case "check" if self.contributor:
                 own = self._recall(f"contribution {self.board.round.number}")
-                return (self.contributor.check(own.attachments[0]), ()) if own else None
+                if own is None:
+                    raise ProtocolError(f"{self.name} is to check a contribution that it never made")
+                return self.contributor.check(own.attachments[0]), ()
         raise AssertionError(duty)
 
     def _approval(self) -> m.Approval:

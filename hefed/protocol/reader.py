@@ -69,16 +69,20 @@ class ReaderPart:
         """The public key that content keys are sealed to."""
         return self._reading_key().public
 
-    def next_label(self) -> Label | None:
-        """The label of the round under way, from this reader's own view of all that was opened; None when the model is
-        finished.
-        """
-        board = self._board
-        number = self.rounds_opened
+    @property
+    def finished(self) -> bool:
+        """Whether every round so far is opened, the known answer at least, and the model asks for no other."""
+        opened = self.rounds_opened
+        return 0 < opened == self._board.round.number and self._work.vector() is None
+
+    def label(self) -> Label:
+        """The label of the first round that this reader has not opened, from its own view of all that was opened."""
+        board, number = self._board, self.rounds_opened
         if self._label is None or self._label.round != number:
-            vector = Vector(known_answer.PURPOSE, known_answer.EXPONENTS) if number == 0 else self._work.vector()
+            known = Vector(known_answer.PURPOSE, known_answer.EXPONENTS)
+            vector = known if number == 0 else self._work.vector()
             if vector is None:
-                return None
+                raise EquivocationError(f"{self._name} has finished the study, but a further round has begun")
             self._values = len(vector.exponents)
             self._label = Label(
                 federation=board.roster.federation,
@@ -122,8 +126,8 @@ class ReaderPart:
 
     def _open(self, record: RoundRecord, attachments: tuple[bytes, ...]) -> None:
         board = self._board
-        label = self.next_label()
-        if label is None or label.digest != record.first.label:
+        label = self.label()
+        if label.digest != record.first.label:
             raise EquivocationError(
                 f"round {record.number} was made for another label than {self._name}'s own; nothing is opened"
             )
@@ -178,11 +182,9 @@ class ReaderPart:
                 "two parties' programs are not alike: install the same version of hefed everywhere"
             )
 
-    def closing(self) -> m.Closing | None:
+    def closing(self) -> m.Closing:
         """Closes the study once the model is finished; the finding is sealed to the analyst."""
         board = self._board
-        if self.rounds_opened == 0 or self.rounds_opened != board.round.number or self._work.vector() is not None:
-            return None
         finding = self._work.finding()
         document = {"outcome": finding.outcome, "finding": finding.document, "checked": self.checked}
         context = finding_context(board.study_digest, self._name, board.analyst)

@@ -20,7 +20,9 @@ def small_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return study_file(tmp_path_factory.mktemp("small") / "study.toml")
 
 
-def study_file(path: Path, *, threshold: int = 2, university: bool = True, more: str = "", engine: str = "vectorised") -> Study:
+def study_file(
+    path: Path, *, threshold: int = 2, university: bool = True, more: str = "", engine: str = "vectorised"
+) -> Study:
     """A small logistic study on the example tables."""
     tables = EXAMPLES / "heart-failure"
     regions = "".join(

@@ -1,0 +1,98 @@
+"""Whole studies through the real machines: the answer, the rounds, what goes where."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hefed.protocol.board import Phase
+from hefed.protocol.reader import LEAST_VALUES
+from hefed.study import Study
+from tests.protocol.conftest import study_file
+from tests.protocol.federation import EXAMPLES, Federation
+
+
+def test_a_stratified_cox_model_comes_out_as_r_has_it_on_the_pooled_rows(cox_study: Study) -> None:
+    federation = Federation(cox_study)
+    federation.run()
+    finding = federation.finding()
+    fits = json.loads((EXAMPLES / "reference" / "heart-failure-cox.json").read_text())["fits"]
+    fit = next(f for f in fits if f["ties"] == "efron" and f["stratified_by_site"])
+    error = np.abs(np.array(finding.document["estimate"]) - fit["coef"]) / fit["se"]
+    assert error.max() < 1e-6
+    np.testing.assert_allclose(finding.document["std_error"], fit["se"], rtol=1e-6)
+    np.testing.assert_allclose(finding.document["log_likelihood"], fit["loglik"], rtol=1e-8)
+    assert finding.outcome == "result"
+    assert all(finding.checked)
+    assert federation.refused == []
+
+
+@pytest.mark.parametrize("threshold", [2, 3])
+def test_thresholds_give_the_same_answer(threshold: int, finished: Federation, tmp_path: Path) -> None:
+    regions = 'keyholders = ["halland", "kronoberg", "orebro", "university"]\n'
+    study = study_file(tmp_path / "study.toml", more=regions)
+    definition = study.public()
+    definition["security"] |= {"threshold": threshold, "min_contributors": 3 if threshold == 2 else 4}
+    if threshold == 3:
+        with pytest.raises(ValueError, match="min_contributors"):  # three regions are too few to hide among, then
+            Study.from_public(definition)
+        return
+    federation = Federation(study)
+    federation.run()
+    expected, got = finished.finding().document, federation.finding().document
+    np.testing.assert_allclose(got["estimate"], expected["estimate"], rtol=1e-9)
+
+
+def test_the_first_round_is_one_that_everybody_can_compute(finished: Federation) -> None:
+    assert finished.board.rounds[0].first.purpose == "known answer"
+
+
+def test_no_vector_is_short_enough_for_its_sum_to_be_guessed_from_the_next_label(finished: Federation) -> None:
+    assert min(record.first.values for record in finished.board.rounds if record.contributions) >= LEAST_VALUES
+
+
+def test_every_round_has_another_label(finished: Federation) -> None:
+    labels = [record.first.label for record in finished.board.rounds if record.contributions]
+    assert len(set(labels)) == len(labels) > 4
+
+
+def test_a_study_is_over_only_when_every_reader_has_closed_it(finished: Federation) -> None:
+    assert finished.board.phase is Phase.ENDED
+    assert finished.board.outcome is not None
+    assert finished.board.outcome.how == "result"
+    assert set(finished.board.closings) == set(finished.study.readers)
+
+
+def test_contributions_are_given_to_nobody_and_answers_to_readers_only(finished: Federation) -> None:
+    for name, party in finished.parties.items():
+        for envelope, attachments in party.record:
+            entry = next(e for e in finished.log if e.message.envelope == envelope)
+            if attachments:
+                assert entry.message.body.kind in ("answer", "sum")
+                assert name in finished.study.readers
+
+
+def test_an_error_that_all_regions_find_reaches_the_analyst_sealed(tmp_path: Path) -> None:
+    study = study_file(tmp_path / "study.toml")
+    definition = study.public()
+    definition["limits"]["rounds"] = 1
+    limited = Study.from_public(definition)
+    limited._tables.update(study.tables)
+    federation = Federation(limited)
+    federation.run()
+    finding = federation.finding()
+    assert finding.outcome == "error"
+    assert "round" in finding.document["words"]
+    assert not any(finding.document["words"].encode() in e.message.envelope for e in federation.log)
+
+
+def test_a_regions_own_words_end_the_study_when_its_table_is_not_fit(small_study: Study, tmp_path: Path) -> None:
+    bad = tmp_path / "orebro.csv"
+    bad.write_text("age,DEATH_EVENT\n50,2\n")
+    federation = Federation(small_study, orebro=bad)
+    federation.run()
+    assert federation.board.outcome is not None
+    assert federation.board.outcome.how == "refusal"
+    assert federation.board.outcome.by == "orebro"
+    assert "DEATH_EVENT" in federation.board.outcome.words
