@@ -249,12 +249,13 @@ def add_noise_and_message(
 
 @_compiled
 def pack(residues: Floats, widths: Integers, count: int, out: Bytes) -> None:
-    """`count` residue vectors of an array (blocks, primes, block size) as bits from out[0] on.
+    """`count` values of an array of residues (blocks, one or two primes, block size) as bits from out[0] on.
 
     The block size is a multiple of 64 unless there is only one block, so that every tile begins with a whole byte.
     """
     blocks, primes, size = residues.shape
     tile_bytes = _TILE * widths.sum() // 8
+    width, last_width = np.uint64(widths[0]), np.uint64(widths[primes - 1])
     tiles = (size + _TILE - 1) // _TILE
     for tile in range(tiles):
         for block in range(blocks):
@@ -262,17 +263,24 @@ def pack(residues: Floats, widths: Integers, count: int, out: Bytes) -> None:
             filled = min(_TILE, size - first, count - block * size - first)
             byte = (block * tiles + tile) * tile_bytes
             held, bits = np.uint64(0), np.uint64(0)
+            # Rows, not indices with a loop over the primes: the strides then stay in registers.
+            row, last_row = residues[block, 0, first:], residues[block, primes - 1, first:]
             for j in range(filled - 1):
-                for k in range(primes):
-                    held |= np.uint64(np.int64(residues[block, k, first + j])) << bits
-                    store_word(out, byte, held)
-                    bits += np.uint64(widths[k])
-                    whole = bits >> _THREE
-                    byte += np.int64(whole)
-                    held >>= whole << _THREE
-                    bits &= _SEVEN
+                byte, held, bits = _append(out, byte, held, bits, row[j], width)
+                if primes == 2:
+                    byte, held, bits = _append(out, byte, held, bits, last_row[j], last_width)
             if filled > 0:
                 _pack_last(residues[block, :, first + filled - 1], widths, held, bits, out, byte)
+
+
+@_compiled
+def _append(out: Bytes, byte: int, held: np.uint64, bits: np.uint64, residue: float, width: np.uint64) -> Any:
+    """Write a residue after the `bits` bits that are held back, always fewer than eight; returns where that leads."""
+    held |= np.uint64(np.int64(residue)) << bits
+    store_word(out, byte, held)
+    bits += width
+    whole = bits >> _THREE
+    return byte + np.int64(whole), held >> (whole << _THREE), bits & _SEVEN
 
 
 @_compiled

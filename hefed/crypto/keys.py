@@ -85,7 +85,7 @@ def share_polynomial(profile: Profile, study: bytes, dealer: str, subset: Subset
 class ContributorKey:
     """What a contributor keeps for one study: its seeds and the secret of its noise."""
 
-    __slots__ = ("_seeds", "dealer", "keyholders", "noise_secret", "study", "threshold")
+    __slots__ = ("_residues", "_seeds", "dealer", "keyholders", "noise_secret", "study", "threshold")
 
     def __init__(
         self,
@@ -102,6 +102,7 @@ class ContributorKey:
             raise ParameterError(f"dealer {dealer}: study must be a {DIGEST_SIZE}-byte hash")
         self.study, self.dealer, self.keyholders, self.threshold = study, dealer, keyholders, threshold
         self._seeds, self.noise_secret = dict(seeds), noise_secret
+        self._residues: dict[Profile, NDArray[np.uint64]] = {}
 
     def __repr__(self) -> str:
         return f"<ContributorKey of {self.dealer}>"
@@ -133,12 +134,14 @@ class ContributorKey:
         return b"".join(seed.reveal() for subset, seed in self._seeds.items() if keyholder not in subset)
 
     def secret_residues(self, profile: Profile) -> NDArray[np.uint64]:
-        """s_i: residues in transform form, shape (primes, N). Secret."""
-        total = np.zeros((len(profile.primes), profile.ring_degree), np.uint64)
-        for subset, seed in self._seeds.items():
-            share = share_polynomial(profile, self.study, self.dealer, subset, seed)
-            total = ring.added(profile, total, share)
-        return total
+        """s_i: residues in transform form, shape (primes, N), made once and kept. Secret."""
+        if profile not in self._residues:
+            total = np.zeros((len(profile.primes), profile.ring_degree), np.uint64)
+            for subset, seed in self._seeds.items():
+                share = share_polynomial(profile, self.study, self.dealer, subset, seed)
+                total = ring.added(profile, total, share)
+            self._residues[profile] = total
+        return self._residues[profile]
 
     def secret_polynomial(self, profile: Profile) -> ring.RingKey:
         """s_i, ready to be multiplied with."""
@@ -176,6 +179,9 @@ class ContributorKey:
         for seed in self._seeds.values():
             seed.erase()
         self.noise_secret.erase()
+        for residues in self._residues.values():
+            residues.fill(0)
+        self._residues.clear()
 
 
 def _decode_parts(data: bytes, count: int) -> list[bytes]:
