@@ -14,6 +14,12 @@ from tests.protocol.federation import Federation
 SCHEMA = (Path(__file__).parents[2] / "protocols" / "messages.cddl").read_text()
 
 
+def _signed(federation: Federation, content: m.Content) -> m.Message:
+    return federation.signers["halland"].sign(
+        content, federation="test", study=federation.submission.study, sender="halland", previous=m.ZERO_HASH
+    )
+
+
 def test_every_message_of_a_real_study_fits_the_published_schema(finished: Federation) -> None:
     envelopes, bodies = pycddl.Schema("top = envelope\n" + SCHEMA), pycddl.Schema("top = body\n" + SCHEMA)
     kinds = set()
@@ -21,7 +27,16 @@ def test_every_message_of_a_real_study_fits_the_published_schema(finished: Feder
         envelopes.validate_cbor(entry.message.envelope)
         bodies.validate_cbor(codec.decode(entry.message.envelope)[0])
         kinds.add(entry.message.body.kind)
-    assert kinds == set(RULES) - {"refusal", "complaint", "end"}
+    for content in (
+        m.Refusal(words="no"),
+        m.Complaint(dealer="orebro", words="wrong"),
+        m.End(words="over", missing=["orebro"]),
+    ):
+        said = _signed(finished, content)
+        envelopes.validate_cbor(said.envelope)
+        bodies.validate_cbor(codec.decode(said.envelope)[0])
+        kinds.add(content.kind)
+    assert kinds == set(RULES)
 
 
 def test_the_schema_refuses_what_is_no_message(finished: Federation) -> None:
@@ -51,11 +66,7 @@ def test_a_message_under_anothers_name_is_refused(finished: Federation) -> None:
 
 
 def test_the_same_content_signed_twice_is_the_same_bytes(finished: Federation) -> None:
-    signer = finished.signers["halland"]
-    said = [
-        signer.sign(m.Refusal(words="no"), federation="test", study=bytes(32), sender="halland", previous=m.ZERO_HASH)
-        for _ in range(2)
-    ]
+    said = [_signed(finished, m.Refusal(words="no")) for _ in range(2)]
     assert said[0].envelope == said[1].envelope
 
 

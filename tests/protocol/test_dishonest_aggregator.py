@@ -1,0 +1,246 @@
+"""What a malicious aggregator can try, and what comes of it: the study stops, and nothing private or wrong is opened."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hefed.crypto.contribution import check_value
+from hefed.crypto.packing import pack_array, residue_array
+from hefed.crypto.parameters import PRECISE
+from hefed.protocol import messages as m
+from hefed.protocol.coordinator import Entry
+from hefed.study import Study
+from tests.protocol.federation import Federation
+
+Frames = tuple[bytes, tuple[bytes, ...]]
+
+
+def _refusals(federation: Federation) -> dict[str, str]:
+    """Who refused, and why, whether or not the aggregator passed it on."""
+    found = {}
+    for name, party in federation.parties.items():
+        refusal = party.sent.get("refusal")
+        if refusal is not None:
+            content = refusal.message.content
+            assert isinstance(content, m.Refusal)
+            found[name] = content.words
+    return found
+
+
+def _resign(federation: Federation, entry: Entry, content: m.Content, attachments: tuple[bytes, ...]) -> Frames:
+    """The aggregator signs something else in the place of one of its messages."""
+    message = federation.signers["aggregator"].sign(
+        content,
+        federation=federation.roster.federation,
+        study=federation.submission.study,
+        sender="aggregator",
+        previous=entry.message.body.previous,
+        attachments=attachments,
+    )
+    return message.envelope, attachments
+
+
+def _tamper(federation: Federation, change: Callable[[str, Entry, tuple[bytes, ...]], Frames | None]) -> None:
+    """Changes what is delivered to members; `change` returns None to leave a message as it is."""
+
+    def deliver(name: str, entry: Entry, attachments: tuple[bytes, ...]) -> Frames:
+        return change(name, entry, attachments) or (entry.message.envelope, attachments)
+
+    federation.deliver = deliver
+
+
+def _is(entry: Entry, kind: str, number: int) -> bool:
+    content: Any = entry.message.content
+    return content.kind == kind and content.round == number
+
+
+def test_an_altered_sum_is_noticed_by_every_reader_in_the_same_round(small_study: Study) -> None:
+    federation = Federation(small_study)
+
+    def change(name: str, entry: Entry, attachments: tuple[bytes, ...]) -> Frames | None:
+        if not _is(entry, "sum", 2) or not attachments:
+            return None
+        altered = bytearray(attachments[0])
+        altered[0] ^= 1
+        return _resign(federation, entry, entry.message.content, (bytes(altered), *attachments[1:]))
+
+    _tamper(federation, change)
+    federation.run()
+    refusals = _refusals(federation)
+    assert set(refusals) == {"halland", "kronoberg", "orebro"}
+    assert all("check values" in words for words in refusals.values())
+    assert all(p.machine.reader is None or p.machine.reader.rounds_opened == 2 for p in federation.parties.values())
+
+
+def test_an_altered_frame_under_a_signed_hash_is_refused(small_study: Study) -> None:
+    federation = Federation(small_study)
+
+    def change(name: str, entry: Entry, attachments: tuple[bytes, ...]) -> Frames | None:
+        if _is(entry, "answer", 2) and attachments and name == "orebro":
+            return entry.message.envelope, (attachments[0][:-1] + b"\x00",)
+        return None
+
+    _tamper(federation, change)
+    federation.run()
+    assert "is not what" in _refusals(federation)["orebro"]
+
+
+def test_regions_that_are_shown_different_sums_never_contribute_to_the_same_label_again(small_study: Study) -> None:
+    """The aggregator and a contributor together: a sum shifted for orebro alone, with a check value made to match."""
+    federation = Federation(small_study)
+    shift = 12345
+    secret_prime = PRECISE.primes[0]
+
+    def change(name: str, entry: Entry, attachments: tuple[bytes, ...]) -> Frames | None:
+        if name != "orebro":
+            return None
+        if _is(entry, "check", 2) and entry.message.sender == "halland":
+            content = entry.message.content
+            assert isinstance(content, m.Check)
+            altered = _shifted_check(federation, content, shift)
+            message = federation.signers["halland"].sign(
+                altered,
+                federation="test",
+                study=federation.submission.study,
+                sender="halland",
+                previous=entry.message.body.previous,
+            )
+            return message.envelope, ()
+        if _is(entry, "sum", 2) and attachments:
+            first = int.from_bytes(attachments[0][:6], "little")
+            residue = (first & (2**46 - 1)) + shift
+            assert residue < secret_prime
+            altered_sum = ((first >> 46 << 46) | residue).to_bytes(6, "little") + attachments[0][6:]
+            return _resign(federation, entry, entry.message.content, (altered_sum, *attachments[1:]))
+        return None
+
+    _tamper(federation, change)
+    federation.run()
+    words = _refusals(federation)
+    assert words  # orebro's machine noticed halland's second signature, or everybody the other label
+    assert len(federation.board.rounds) <= 4
+    opened = {n: p.machine.reader.rounds_opened for n, p in federation.parties.items() if p.machine.reader}
+    assert max(opened.values()) == 3  # nothing beyond the round that was tampered with
+
+
+def _shifted_check(federation: Federation, check: m.Check, shift: int) -> m.Check:
+    values = federation.board.rounds[check.round].first.values
+    delta = residue_array(PRECISE, values)
+    delta[0, 0] = shift
+    packed = pack_array(PRECISE, delta, values)
+    extra = np.frombuffer(check_value(PRECISE, packed, values, check.list), "<u8").reshape(3, -1)
+    old = np.frombuffer(check.value, "<u8").reshape(3, -1)
+    moved = (old + extra) % np.array(PRECISE.primes, np.uint64)
+    return check.model_copy(update={"value": moved.astype("<u8").tobytes()})
+
+
+def test_a_sum_cannot_be_opened_before_all_contributions_are_there(small_study: Study) -> None:
+    federation = Federation(small_study)
+    opened_early: list[str] = []
+
+    def change(name: str, entry: Entry, attachments: tuple[bytes, ...]) -> Frames | None:
+        if entry.message.body.kind == "contribution" and entry.message.sender == "halland" and not opened_early:
+            content = entry.message.content
+            assert isinstance(content, m.Contribution)
+            if content.round == 2 and name == "university":
+                opened_early.append(name)
+                return _resign(federation, entry, m.Open(round=2, attempt=1, keyholders=["halland", "university"]), ())
+        return None
+
+    _tamper(federation, change)
+    federation.run()
+    assert "university" in _refusals(federation)
+    assert "answer 2 1" not in federation.parties["university"].sent
+
+
+@pytest.mark.parametrize("keyholders", [["university"], ["halland", "nobody"], ["university", "halland"]])
+def test_a_question_to_too_few_to_strangers_or_out_of_order_is_not_answered(
+    keyholders: list[str], small_study: Study
+) -> None:
+    federation = Federation(small_study)
+
+    def change(name: str, entry: Entry, attachments: tuple[bytes, ...]) -> Frames | None:
+        if _is(entry, "open", 2):
+            return _resign(federation, entry, m.Open(round=2, attempt=1, keyholders=keyholders), ())
+        return None
+
+    _tamper(federation, change)
+    federation.run()
+    assert set(_refusals(federation)) == set(federation.parties)
+    assert not any(key.startswith("answer 2") for p in federation.parties.values() for key in p.sent)
+
+
+def test_a_message_that_is_held_back_from_one_member_is_missed_by_it(small_study: Study) -> None:
+    federation = Federation(small_study)
+    federation.deliver = lambda name, entry, attachments: (
+        None
+        if name == "kronoberg" and entry.message.sender == "orebro" and _is(entry, "contribution", 2)
+        else (entry.message.envelope, attachments)
+    )
+    federation.run()
+    assert "kronoberg" in _refusals(federation)
+    assert "check 2" not in federation.parties["kronoberg"].sent
+
+
+def test_two_cohorts_in_one_study_are_signed_by_nobody_twice(small_study: Study) -> None:
+    """The aggregator proposes fewer keyholders to one region than to the others."""
+    federation = Federation(small_study)
+
+    def change(name: str, entry: Entry, attachments: tuple[bytes, ...]) -> Frames | None:
+        content = entry.message.content
+        if isinstance(content, m.Proposal) and name == "orebro":
+            fewer = {n: d for n, d in content.acknowledgements.items() if n != "university"}
+            return _resign(federation, entry, m.Proposal(acknowledgements=fewer), ())
+        return None
+
+    _tamper(federation, change)
+    federation.run()
+    assert any("another cohort" in words for words in _refusals(federation).values())
+    assert not any(key.startswith("contribution") for p in federation.parties.values() for key in p.sent)
+
+
+def test_a_gone_contributors_vector_cannot_be_swapped(small_study: Study) -> None:
+    federation = Federation(small_study)
+    before = federation.before_accept
+
+    def gone(sender: str, outgoing: Any) -> Any:
+        if sender == "kronoberg" and outgoing.key == "check 2":
+            federation.present.discard("kronoberg")
+            return None
+        return before(sender, outgoing)
+
+    federation.before_accept = gone
+
+    def change(name: str, entry: Entry, attachments: tuple[bytes, ...]) -> Frames | None:
+        if _is(entry, "sum", 2) and attachments:
+            return _resign(federation, entry, entry.message.content, (attachments[0], attachments[0]))
+        return None
+
+    _tamper(federation, change)
+    federation.run()
+    assert all("is not what kronoberg signed" in words for words in _refusals(federation).values())
+
+
+def test_a_study_that_was_not_approved_is_not_joined(small_study: Study) -> None:
+    """The aggregator changes the definition on the way: another hash, another study, no approval."""
+    federation = Federation(small_study)
+    other = Federation(small_study)
+
+    def change(name: str, entry: Entry, attachments: tuple[bytes, ...]) -> Frames | None:
+        if isinstance(entry.message.content, m.Invitation):
+            message = federation.signers["analyst"].sign(
+                other.submission.invitation.model_copy(update={"roster": federation.roster.digest}),
+                federation="test",
+                study=federation.submission.study,
+                sender="analyst",
+                previous=m.ZERO_HASH,
+            )
+            return message.envelope, ()
+        return None
+
+    _tamper(federation, change)
+    federation.run()
+    assert all("is not the study" in words for words in _refusals(federation).values())
+    assert not any("approval" in p.sent for p in federation.parties.values())

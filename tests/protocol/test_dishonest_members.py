@@ -1,0 +1,211 @@
+"""What a malicious keyholder or contributor can try, and what comes of it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hefed.crypto.packing import add_packed, checked, pack_array, residue_array
+from hefed.crypto.parameters import PRECISE
+from hefed.protocol import keyholder as keyholder_module
+from hefed.protocol import messages as m
+from hefed.protocol.board import Board, Phase
+from hefed.protocol.contexts import deal_context
+from hefed.protocol.errors import EquivocationError, SignatureError
+from hefed.protocol.ports import Outgoing
+from hefed.protocol.sealing import seal
+from hefed.study import Study
+from tests.protocol.federation import Federation
+
+
+def _words(federation: Federation) -> str:
+    assert federation.board.phase is Phase.ENDED
+    assert federation.board.outcome is not None
+    return federation.board.outcome.words
+
+
+def _resigned(
+    federation: Federation, outgoing: Outgoing, content: m.Content, attachments: tuple[bytes, ...]
+) -> Outgoing:
+    body = outgoing.message.body
+    message = federation.signers[body.sender].sign(
+        content,
+        federation=body.federation,
+        study=body.study,
+        sender=body.sender,
+        previous=body.previous,
+        attachments=attachments,
+    )
+    return Outgoing(outgoing.key, message, attachments)
+
+
+def _replace(federation: Federation, sender: str, key: str, change: Any) -> None:
+    """The sender's message under that key is another one; nothing of its own machine notices."""
+
+    def before(name: str, outgoing: Outgoing) -> Outgoing:
+        if name == sender and outgoing.key == key:
+            changed = change(outgoing)
+            federation.parties[name].sent[key] = changed
+            federation.parties[name].machine._last_digest = changed.message.digest
+            return changed
+        return outgoing
+
+    federation.before_accept = before
+
+
+def test_a_wrong_share_answer_is_noticed_and_both_sides_are_named(
+    small_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    federation = Federation(small_study)
+    honest = keyholder_module.answer
+
+    def answer(precision: Any, keys: Any, subset: Any, use: Any) -> bytes:
+        packed = honest(precision, keys, subset, use)
+        return (
+            bytes([packed[0] ^ 1]) + packed[1:] if keys.keyholder == 0 and len(federation.board.rounds) == 3 else packed
+        )
+
+    monkeypatch.setattr(keyholder_module, "answer", answer)
+    federation.run()
+    words = _words(federation)
+    assert "do not agree" in words
+    assert "halland" in words  # alone on its side
+    assert " against " in words
+    assert len(federation.board.rounds) == 4  # noticed when round 2 was opened; the patients' later rounds never came
+
+
+def test_seeds_that_are_not_the_signed_ones_are_complained_about(small_study: Study) -> None:
+    federation = Federation(small_study)
+
+    def change(outgoing: Outgoing) -> Outgoing:
+        content = outgoing.message.content
+        assert isinstance(content, m.Deal)
+        public = federation.board.approval("university").dealing_keys["orebro"]
+        wrong = seal(bytes(32 * 3), public, deal_context(federation.submission.study, "orebro", "university"))
+        altered = content.model_copy(update={"sealed": content.sealed | {"university": wrong}})
+        return _resigned(federation, outgoing, altered, ())
+
+    _replace(federation, "orebro", "deal", change)
+    federation.run()
+    assert federation.board.outcome is not None
+    assert federation.board.outcome.how == "complaint"
+    assert "university" in _words(federation)
+    assert "orebro" in _words(federation)
+
+
+def test_anothers_deal_cannot_be_passed_on_as_ones_own(small_study: Study) -> None:
+    """The copied-key attack: orebro repeats what halland dealt, seeds unseen."""
+    federation = Federation(small_study)
+
+    def change(outgoing: Outgoing) -> Outgoing:
+        stolen = federation.parties["halland"].sent["deal"].message.content
+        assert isinstance(stolen, m.Deal)
+        return _resigned(federation, outgoing, stolen, ())
+
+    _replace(federation, "orebro", "deal", change)
+    federation.run()
+    assert federation.board.outcome is not None
+    assert federation.board.outcome.how == "complaint"
+    assert "orebro" in _words(federation)
+
+
+def test_a_second_contribution_in_a_round_is_refused(finished: Federation) -> None:
+    board = Board(finished.roster, finished.submission.study)
+    for entry in finished.log:
+        board.post(entry.message)
+        if entry.message.body.kind == "contribution" and entry.message.sender == "orebro":
+            break
+    again = finished.signers["orebro"].sign(
+        entry.message.content,
+        federation="test",
+        study=finished.submission.study,
+        sender="orebro",
+        previous=entry.message.digest,
+        attachments=entry.attachments,
+    )
+    with pytest.raises(EquivocationError, match="a second 'contribution' of orebro"):
+        board.post(again)
+
+
+def test_bytes_that_are_no_contribution_are_refused_with_the_name(small_study: Study) -> None:
+    federation = Federation(small_study)
+
+    def change(outgoing: Outgoing) -> Outgoing:
+        bad = b"\xff" * len(outgoing.attachments[0])  # residues that are not below their primes
+        return _resigned(federation, outgoing, outgoing.message.content, (bad,))
+
+    _replace(federation, "orebro", "contribution 2", change)
+    federation.run()
+    assert [name for name, _ in federation.refused] == ["orebro"]
+    assert federation.board.rounds[2].sum is None
+
+
+def test_a_malformed_contribution_only_spoils_a_sum(small_study: Study) -> None:
+    """What takes the key in the textbook construction is here a wrong number like any other lie of a region."""
+    federation = Federation(small_study)
+
+    def change(outgoing: Outgoing) -> Outgoing:
+        content = outgoing.message.content
+        assert isinstance(content, m.Contribution)
+        spike = residue_array(PRECISE, content.values)
+        spike[:, 0] = 2**44
+        total = np.array(spike)
+        add_packed(PRECISE, checked(PRECISE, outgoing.attachments[0], content.values), content.values, total)
+        return _resigned(federation, outgoing, content, (pack_array(PRECISE, total, content.values),))
+
+    _replace(federation, "orebro", "contribution 2", change)
+    federation.run()
+    assert federation.board.phase is Phase.ENDED
+    assert federation.board.outcome is not None
+    assert federation.board.outcome.how in (
+        "refusal",
+        "error",
+        "result",
+    )  # never an open key: nothing else was released
+
+
+def test_a_region_that_does_not_follow_the_opened_sums_is_named(small_study: Study) -> None:
+    federation = Federation(small_study)
+
+    def change(outgoing: Outgoing) -> Outgoing:
+        content = outgoing.message.content
+        assert isinstance(content, m.Contribution)
+        return _resigned(federation, outgoing, content.model_copy(update={"label": bytes(32)}), outgoing.attachments)
+
+    _replace(federation, "orebro", "contribution 2", change)
+    federation.run()
+    assert any("same label" in str(error) and name in ("orebro", "kronoberg") for name, error in federation.refused)
+
+
+def test_nobody_speaks_out_of_turn(small_study: Study) -> None:
+    """Every kind of message from every member in every phase: only what the table allows is accepted."""
+    federation = Federation(small_study)
+    tried: set[tuple[Phase, str]] = set()
+
+    def probe(running: Federation) -> bool:
+        phase = running.board.phase
+        if phase is Phase.ENDED or (phase, "done") in tried:
+            return False
+        tried.add((phase, "done"))
+        for content in (
+            m.Dealing(approvals={}, keyholders=[]),
+            m.Proposal(acknowledgements={}),
+            m.Open(round=0, attempt=1, keyholders=[]),
+            m.Sum(round=0, absent=[]),
+            m.End(words="over", missing=[]),
+        ):
+            message = running.signers["orebro"].sign(
+                content,
+                federation="test",
+                study=running.submission.study,
+                sender="orebro",
+                previous=running.board.last_digest.get("orebro", m.ZERO_HASH),
+            )
+            with pytest.raises(SignatureError, match="only a study's aggregator"):
+                running.board.post(message)
+            tried.add((phase, content.kind))
+        return False
+
+    federation.run(until=probe)
+    assert len({phase for phase, _ in tried}) >= 6
+    assert federation.finding().outcome == "result"
