@@ -1,5 +1,7 @@
 """A region's own work in a study: its table, frozen and committed to, and the model that goes on from opened sums."""
 
+import time
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,9 @@ from hefed.statistics.model import Limits, Model, State, Table
 from hefed.statistics.result import FitResult
 from hefed.study import Cox as CoxStudy
 from hefed.study import Study
+
+CLOCK_TOLERANCE = 300.0
+"""Seconds by which the clocks of the analyst and a region may differ."""
 
 
 def make_model(study: Study, precision: Precision) -> Model[Any]:
@@ -48,6 +53,7 @@ class ModelWork:
         self._prepared: Any = None
         self._state: State | None = None
         self._error: str | None = None
+        self._vector: Vector | None = None
 
     def commitment(self, salt: bytes) -> bytes:
         """See `Work`."""
@@ -68,8 +74,10 @@ class ModelWork:
         model, state = self._started()
         if state.finished or self._error is not None:
             return None
-        request = model.request(state)
-        return Vector(request.purpose, request.exponents)
+        if self._vector is None:
+            request = model.request(state)
+            self._vector = Vector(request.purpose, request.exponents)
+        return self._vector
 
     def contribution(self) -> npt.NDArray[np.float64]:
         """See `Work`."""
@@ -86,6 +94,7 @@ class ModelWork:
     def step(self, total: npt.NDArray[np.float64]) -> None:
         """See `Work`. An error of the model is a finding, the same in all regions."""
         model, state = self._started()
+        self._vector = None
         try:
             self._state = model.step(state, total)
         except ModelError as error:
@@ -125,14 +134,22 @@ def fit_of(document: dict[str, Any]) -> FitResult:
 class Consent:
     """What a region says to an invitation: here, yes to exactly one study, if its own table is fit for it."""
 
-    def __init__(self, name: str, table: Path | None, study: bytes) -> None:
-        self._name, self._path, self._study = name, table, study
+    def __init__(self, name: str, table: Path | None, study: bytes, clock: Callable[[], float] = time.time) -> None:
+        self._name, self._path, self._study, self._clock = name, table, study, clock
 
     def __call__(self, board: Board) -> ModelWork | None:
         """The work in this study, or None for a mere keyholder. Raises DeclinedError."""
         study = board.study
         if board.study_digest != self._study:
             raise DeclinedError(f"{self._name} has not been told to approve this study")
+        left = board.invitation.expires - self._clock()
+        if left > study.security.deadline + CLOCK_TOLERANCE:
+            raise DeclinedError(
+                f"{self._name} would have to keep keys for {left:.0f} s, longer than the study's deadline; "
+                "look at the clocks"
+            )
+        if left < 0 and not board.approvals:
+            raise DeclinedError(f"the study's deadline was over when {self._name} heard of it; look at the clocks")
         if self._name not in study.contributors:
             return ModelWork(self._name, board, None) if self._name in study.readers else None
         if self._path is None:

@@ -522,7 +522,6 @@ class Board:
         return True
 
     # --- helpers ------------------------------------------------------------------------------------------------------
-    # ---------------
 
     def _record(self, number: int, message: Message) -> RoundRecord:
         if number >= len(self.rounds) or not self.rounds[number].opens:

@@ -111,7 +111,6 @@ class Member:
         return [] if self.ended else self._refuse(words)
 
     # --- inside -------------------------------------------------------------------------------------------------------
-    # ------------
 
     def _begin(self) -> None:
         study, board = self.board.study, self.board

@@ -18,7 +18,7 @@ from hefed.protocol import messages as m
 from hefed.protocol.answers import unpack_answers
 from hefed.protocol.board import Board, RoundRecord
 from hefed.protocol.contexts import answer_context, content_key_context, finding_context
-from hefed.protocol.errors import EquivocationError, ProtocolError
+from hefed.protocol.errors import EquivocationError, ProtocolError, SealError
 from hefed.protocol.ports import Vault, Vector, Work
 from hefed.protocol.sealing import SealingKey, open_content, seal
 
@@ -61,6 +61,7 @@ class ReaderPart:
         self.previous = m.ZERO_HASH
         self.rounds_opened = 0
         self.checked: list[bool] = []
+        self._decision_salt = b""
 
     def _reading_key(self) -> SealingKey:
         return SealingKey(self._vault.get_or_create("reading key", SealingKey.new_secret))
@@ -107,12 +108,15 @@ class ReaderPart:
 
     def _take_answer(self, message: m.Message, content: m.Answer, sealed: bytes) -> None:
         board, record, keyholder = self._board, self._board.rounds[content.round], message.sender
-        content_key = self._reading_key().open(
-            board.acknowledgement(keyholder).content_keys[self._name],
-            content_key_context(board.study_digest, keyholder, self._name),
-        )
-        context = answer_context(record.first.label, keyholder, record.open_digests[content.attempt - 1])
-        plain = open_content(content_key, sealed, context)
+        try:
+            content_key = self._reading_key().open(
+                board.acknowledgement(keyholder).content_keys[self._name],
+                content_key_context(board.study_digest, keyholder, self._name),
+            )
+            context = answer_context(record.first.label, keyholder, record.open_digests[content.attempt - 1])
+            plain = open_content(content_key, sealed, context)
+        except SealError as error:
+            raise ProtocolError(f"the answer of {keyholder} cannot be opened: {error}") from error
         packed, hashes = unpack_answers(plain, board.profile.packed_size(record.first.values))
         number = board.dealt_keyholders.index(keyholder)
         for subset in (*packed, *hashes):
@@ -168,6 +172,7 @@ class ReaderPart:
         else:
             self._work.step(total)
         self.previous = tagged_hash("opened round", label.digest, record.list_digest, *checks, opened.to_bytes())
+        self._decision_salt = tagged_hash("decision salt", opened.to_bytes())
         self.rounds_opened += 1
         self._answers = _Answers()
 
@@ -190,7 +195,14 @@ class ReaderPart:
         context = finding_context(board.study_digest, self._name, board.analyst)
         return m.Closing(
             last=self.previous,
-            decisions=tagged_hash("decisions", *self._work.decisions()),
+            decisions=self._decisions_digest(),
             outcome=finding.outcome,
             sealed=seal(codec.encode(document), board.invitation.result_key, context),
         )
+
+    def _decisions_digest(self) -> bytes:
+        """Stands for the decisions. The aggregator sees it and could try guesses of them, a small count of events say,
+        but
+        not of the last opened integers, whose noise is salt that only readers have.
+        """
+        return tagged_hash("decisions", self._decision_salt, *self._work.decisions())

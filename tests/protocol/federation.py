@@ -62,10 +62,10 @@ class Federation:
         self.tables = study.tables | overrides
         self.coordinator = Coordinator(self.roster, self.signers["aggregator"], self.submission.study)
         self.parties = {name: Party(name, self.signers[name]) for name in study.members}
-        for name in self.parties:
-            self.start(name)
         self.present = set(study.members)
         self.now = NOW
+        for name in self.parties:
+            self.start(name)
         self.log: list[Entry] = []
         self.board = Board(self.roster, self.submission.study)
         self.refused: list[tuple[str, Exception]] = []
@@ -96,7 +96,7 @@ class Federation:
             study=self.submission.study,
             vault=party.vault,
             recall=party.sent.get,
-            prepare=Consent(name, self.tables.get(name), self.submission.study),
+            prepare=Consent(name, self.tables.get(name), self.submission.study, clock=lambda: self.now),
         )
         said: list[Outgoing] = []
         for envelope, attachments in party.record:

@@ -1,4 +1,4 @@
-"""What a malicious aggregator can try, and what comes of it: the study stops, and nothing private or wrong is opened."""
+"""What a malicious aggregator can try, and what comes of it: the study stops; nothing private or wrong is opened."""
 
 from collections.abc import Callable
 from typing import Any
