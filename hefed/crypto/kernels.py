@@ -10,6 +10,7 @@ same bits.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numba
@@ -43,8 +44,12 @@ _ONE, _THREE, _SEVEN, _EIGHT, _BYTE = np.uint64(1), np.uint64(3), np.uint64(7), 
 _TWO_46 = 2.0**46
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
-    return numba.njit(function, cache=True, nogil=True, error_model="numpy", boundscheck=False)
+# Arrays of residues of any layout, so that one compilation of `pack` serves them all.
+_PACK = "void(float64[:, :, :], int64[::1], int64, uint8[::1])"
+
+
+def _compiled(function: Callable[..., Any], signature: str | None = None) -> Any:
+    return numba.njit(signature, cache=True, nogil=True, error_model="numpy", boundscheck=False)(function)
 
 
 # --- Uniform words --------------------------------------------------------------------------------
@@ -165,10 +170,11 @@ def inverse(group: Floats, roots: Floats, ratios: Floats, twist: Floats, twist_r
     """
     degree = group.shape[0]
     p = spread(modulus)
-    chunk = min(_CHUNK, degree)
-    for start in range(0, degree, chunk):
-        _inverse_stages(group, roots, ratios, p, 1, start, start + chunk)
-    _inverse_stages(group, roots, ratios, p, chunk, 0, degree)
+    half, size = np.int64(1), min(_CHUNK, degree)  # a plain 1 would be a type of its own, compiled twice
+    while half < degree:
+        for start in range(0, degree, size):
+            _inverse_stages(group, roots, ratios, p, half, start, start + size)
+        half, size = size, degree
     for j in range(degree):
         store(group, j, residue(product(load(group, j), spread(twist[j]), spread(twist_ratios[j]), p), p))
 
@@ -248,6 +254,29 @@ def add_noise_and_message(
 
 
 @_compiled
+def _append(out: Bytes, byte: int, held: np.uint64, bits: np.uint64, residue: float, width: np.uint64) -> Any:
+    """Write a residue after the `bits` bits that are held back, always fewer than eight; returns where that leads."""
+    held |= np.uint64(np.int64(residue)) << bits
+    store_word(out, byte, held)
+    bits += width
+    whole = bits >> _THREE
+    return byte + np.int64(whole), held >> (whole << _THREE), bits & _SEVEN
+
+
+@_compiled
+def _pack_last(residues: Floats, widths: Integers, held: np.uint64, bits: np.uint64, out: Bytes, byte: int) -> None:
+    """The last value of a tile, byte by byte: what follows may be there already."""
+    for k in range(residues.size):
+        held |= np.uint64(np.int64(residues[k])) << bits
+        bits += np.uint64(widths[k])
+        while bits >= _EIGHT or (bits > np.uint64(0) and k == residues.size - 1):
+            out[byte] = held & _BYTE
+            byte += 1
+            held >>= _EIGHT
+            bits -= min(bits, _EIGHT)
+
+
+@partial(_compiled, signature=_PACK)
 def pack(residues: Floats, widths: Integers, count: int, out: Bytes) -> None:
     """`count` values of an array of residues (blocks, one or two primes, block size) as bits from out[0] on.
 
@@ -271,29 +300,6 @@ def pack(residues: Floats, widths: Integers, count: int, out: Bytes) -> None:
                     byte, held, bits = _append(out, byte, held, bits, last_row[j], last_width)
             if filled > 0:
                 _pack_last(residues[block, :, first + filled - 1], widths, held, bits, out, byte)
-
-
-@_compiled
-def _append(out: Bytes, byte: int, held: np.uint64, bits: np.uint64, residue: float, width: np.uint64) -> Any:
-    """Write a residue after the `bits` bits that are held back, always fewer than eight; returns where that leads."""
-    held |= np.uint64(np.int64(residue)) << bits
-    store_word(out, byte, held)
-    bits += width
-    whole = bits >> _THREE
-    return byte + np.int64(whole), held >> (whole << _THREE), bits & _SEVEN
-
-
-@_compiled
-def _pack_last(residues: Floats, widths: Integers, held: np.uint64, bits: np.uint64, out: Bytes, byte: int) -> None:
-    """The last value of a tile, byte by byte: what follows may be there already."""
-    for k in range(residues.size):
-        held |= np.uint64(np.int64(residues[k])) << bits
-        bits += np.uint64(widths[k])
-        while bits >= _EIGHT or (bits > np.uint64(0) and k == residues.size - 1):
-            out[byte] = held & _BYTE
-            byte += 1
-            held >>= _EIGHT
-            bits -= min(bits, _EIGHT)
 
 
 @_compiled
