@@ -5,25 +5,35 @@
 import fcntl
 import os
 import secrets
+import time
 from pathlib import Path
 
 from hefed.node.errors import NodeError
 
+LOCK = "lock"
+
 
 def make_private_folder(path: Path) -> None:
-    """A folder that only its owner can enter."""
-    path.mkdir(parents=True, exist_ok=True)
-    path.chmod(0o700)
+    """A folder that only its owner can enter. Raises NodeError when there can be none."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(0o700)
+    except OSError as error:
+        raise NodeError(f"there can be no folder {path}: {_reason(error)}; name another") from error
 
 
 def write_private(path: Path, data: bytes) -> None:
     """Writes a new owner-only file and flushes it to disk with its folder. Raises FileExistsError when there is one."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    partial = path.with_name(path.name + ".partial")  # a kill in the middle leaves no half of a key under the real name
+    partial.unlink(missing_ok=True)
+    with open(partial, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
     try:
-        os.write(descriptor, data)
-        os.fsync(descriptor)
+        os.link(partial, path)  # unlike a rename it never replaces a file
     finally:
-        os.close(descriptor)
+        partial.unlink()
     _flush_folder(path.parent)
 
 
@@ -33,7 +43,7 @@ def read_private(path: Path) -> bytes:
         mode = path.stat().st_mode
         data = path.read_bytes()
     except OSError as error:
-        raise NodeError(f"{path} cannot be read: {error.strerror}") from error
+        raise NodeError(f"{path} cannot be read: {_reason(error)}; restore it from its backup") from error
     if mode & 0o077:
         raise NodeError(f"{path} holds a secret but others than its owner may read it; run: chmod 600 {path}")
     return data
@@ -65,12 +75,27 @@ def _flush_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def lock_folder(path: Path) -> int:
-    """Takes a folder for this process alone, until it ends. Raises NodeError when another process has it."""
-    descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+def lock_folder(path: Path, patience: float = 0.0) -> int:
+    """Takes a folder for this process alone, until it ends or closes the descriptor that is returned.
+
+    Raises NodeError when another process still has it after `patience` seconds.
+    """
+    until = time.monotonic() + patience
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        os.close(descriptor)
-        raise NodeError(f"{path} is in use by another hefed process; stop that one first") from error
-    return descriptor
+        raise NodeError(f"{path} cannot be written to: {_reason(error)}; name another folder") from error
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if time.monotonic() < until:
+                time.sleep(0.02)
+                continue
+            os.close(descriptor)
+            raise NodeError(f"{path} is in use by another hefed process; stop that one first") from error
+        return descriptor
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or "unknown reason").lower()

@@ -32,12 +32,17 @@ class Identity:
     @classmethod
     def create(cls, folder: Path) -> "Identity":
         """A new identity, written into a folder. Raises NodeError when there is one already."""
-        signing, transport = secrets.token_bytes(32), secrets.token_bytes(32)
+        signing, transport = _new_secrets()
         try:
             write_private(folder / FILE, codec.encode({"signing": signing, "transport": transport}))
         except FileExistsError:
             raise NodeError(f"{folder / FILE} exists already; an identity is never overwritten") from None
         return cls(signing, transport)
+
+    @classmethod
+    def passing(cls) -> "Identity":
+        """A new identity that is never written down: it ends with this process."""
+        return cls(*_new_secrets())
 
     @classmethod
     def load(cls, folder: Path) -> "Identity":
@@ -51,3 +56,7 @@ class Identity:
     def member(self, name: str, roles: tuple[Role, ...]) -> Member:
         """This identity as a roster lists it."""
         return Member(name, self.signer.public, self.transport_public, tuple(sorted(set(roles))))
+
+
+def _new_secrets() -> tuple[bytes, bytes]:
+    return secrets.token_bytes(32), secrets.token_bytes(32)

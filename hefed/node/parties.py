@@ -5,16 +5,16 @@ of their own would not have.
 """
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from hefed.node.errors import NodeError
-from hefed.node.files import destroy, lock_folder, make_private_folder
-from hefed.node.identity import FILE as IDENTITY_FILE
+from hefed.node.files import LOCK, lock_folder, make_private_folder
 from hefed.node.identity import Identity
-from hefed.node.process import ROSTER, ProcessConfig
+from hefed.node.process import ROSTER, ProcessConfig, destroy_secrets
 from hefed.protocol.roster import Role, Roster
 from hefed.study import Study
 
@@ -28,22 +28,30 @@ class Parties:
 
     def __init__(self, folder: Path, study: Study, *, leave_nothing: bool = True) -> None:
         """Makes a fresh federation in `folder`; what an earlier one left there is destroyed. Raises NodeError when one
-        is running.
+        is running, or when there is something else in the folder.
         """
+        self.folder, self.study, self._leave_nothing = folder, study, leave_nothing
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._refuse_foreign_folder()
         make_private_folder(folder)
         self._lock = lock_folder(folder)
-        self.folder, self.study, self._leave_nothing = folder, study, leave_nothing
-        self._clear()
-        roles = {name: self._roles(name) for name in study.members}
-        identities = {name: Identity.create(self._new_folder(name)) for name in (AGGREGATOR, ANALYST, *roles)}
+        try:
+            self._clear()
+            self._make()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _make(self) -> None:
+        roles = {name: self._roles(name) for name in self.study.members}
+        identities = {name: Identity.create(self._new_folder(name)) for name in (AGGREGATOR, *roles)}
+        self.analyst = Identity.passing()  # its process is ours
         members = [identities[name].member(name, part) for name, part in roles.items()]
         members.append(identities[AGGREGATOR].member(AGGREGATOR, ("aggregator",)))
-        members.append(identities[ANALYST].member(ANALYST, ("analyst",)))
+        members.append(self.analyst.member(ANALYST, ("analyst",)))
         self.roster = Roster.of("simulation", 1, members)
-        self.analyst = identities[ANALYST]
-        for name in (AGGREGATOR, *roles):
-            (folder / name / ROSTER).write_bytes(self.roster.to_bytes())
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        for name in identities:
+            (self.folder / name / ROSTER).write_bytes(self.roster.to_bytes())
 
     def _roles(self, name: str) -> tuple[Role, ...]:
         study = self.study
@@ -57,13 +65,19 @@ class Parties:
         make_private_folder(folder)
         return folder
 
+    def _refuse_foreign_folder(self) -> None:
+        if self.folder.is_dir() and any(self.folder.iterdir()) and not (self.folder / LOCK).exists():
+            raise NodeError(f"{self.folder} holds something that hefed did not put there; name another folder")
+
     def _clear(self) -> None:
-        for secret in [*self.folder.glob("*/study-keys/*.key"), *self.folder.glob(f"*/{IDENTITY_FILE}")]:
-            destroy(secret)
         for entry in self.folder.iterdir():
             if entry.is_dir():
+                # Parties whose parent was killed are about to end; they must not meet the files of new ones.
+                lock = lock_folder(entry, STOP_SECONDS)
+                destroy_secrets(entry)
                 shutil.rmtree(entry)
-            elif entry.name != "lock":
+                os.close(lock)
+            elif entry.name != LOCK:
                 entry.unlink()
 
     @property
@@ -155,5 +169,6 @@ class Parties:
     def __exit__(self, *exception: object) -> None:
         self.stop()
         if self._leave_nothing:
-            for secret in [*self.folder.glob("*/study-keys/*.key"), *self.folder.glob(f"*/{IDENTITY_FILE}")]:
-                destroy(secret)
+            for folder in filter(Path.is_dir, self.folder.iterdir()):
+                destroy_secrets(folder)
+        os.close(self._lock)

@@ -58,7 +58,11 @@ def main(folder: Path) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     config = ProcessConfig.read(folder)
     lifeline = Lifeline(follow_stdin=True)
-    lock_folder(folder)
+    try:
+        lock_folder(folder)
+    except NodeError as error:
+        logging.getLogger(__name__).critical("%s", error)
+        return 2
     roster = Roster.from_bytes((folder / ROSTER).read_bytes())
     try:
         if config.role == "aggregator":
@@ -69,9 +73,15 @@ def main(folder: Path) -> int:
         logging.getLogger(__name__).critical("%s", error)
         return 2
     finally:
-        if config.leave_nothing and lifeline.cut:
-            destroy(folder / IDENTITY_FILE)
+        if config.leave_nothing and lifeline.look():
+            destroy_secrets(folder)
     return 0
+
+
+def destroy_secrets(folder: Path) -> None:
+    """For the folder of a party that has stopped: its identity, and the key file, so all secrets, of every study."""
+    for secret in (*folder.glob("study-keys/*"), *folder.glob(f"{IDENTITY_FILE}*")):
+        destroy(secret)
 
 
 def _run_aggregator(folder: Path, config: ProcessConfig, roster: Roster, lifeline: Lifeline) -> None:
@@ -104,8 +114,6 @@ def _run_region(folder: Path, config: ProcessConfig, roster: Roster, lifeline: L
             name=config.name, roster=roster, identity=identity, store=Store(folder), link=link, prepare=consent
         )
         node.run(lifeline)
-        if config.leave_nothing:
-            node.destroy_secrets()
     finally:
         link.close()
         context.destroy(linger=0)

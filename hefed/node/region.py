@@ -99,11 +99,6 @@ class RegionNode:
                 self._expire(now)
         self._store.close()
 
-    def destroy_secrets(self) -> None:
-        """Ends every study that is still running here, without a word to anybody."""
-        for study in self._store.running():
-            self._store.end_study(study)
-
     # --- the link -----------------------------------------------------------------------------------------------------
     # --------------
 
@@ -130,12 +125,9 @@ class RegionNode:
     def _take(self, study: bytes, number: int, frames: tuple[bytes, ...]) -> None:
         if len(study) != 32 or self._store.has_ended(study):
             return
-        running = self._studies.get(study)
+        running = self._studies.get(study) or self._new_study(study, number, frames[0])
         if running is None:
-            if number != 0:
-                return
-            self._store.add_study(study)
-            running = self._studies[study] = _Study(self._member(study))
+            return
         if number != running.received:
             if number > running.received:
                 self._greet()
@@ -149,6 +141,19 @@ class RegionNode:
         self._store.append(study, number, message, time.time(), attachments)
         running.received += 1
         self._advance(study, envelope, attachments)
+
+    def _new_study(self, study: bytes, number: int, envelope: bytes) -> _Study | None:
+        """Only a signed invitation makes a region keep anything: the aggregator alone cannot fill its disk."""
+        try:
+            content = m.read_message(envelope, self._roster).content
+        except ProtocolError as error:
+            log.error("the aggregator passed on what cannot be used: %s", str(error)[: m.MAX_WORDS])
+            return None
+        if number != 0 or not isinstance(content, m.Invitation):
+            return None
+        self._store.add_study(study)
+        running = self._studies[study] = _Study(self._member(study))
+        return running
 
     def _advance(self, study: bytes, envelope: bytes, attachments: tuple[bytes, ...]) -> None:
         self._keep(study, self._studies[study].member.receive(envelope, attachments))
