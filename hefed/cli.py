@@ -2,8 +2,10 @@
 into one sentence and exit code 2. At the top it imports only what `--help` needs; the rest comes with its command.
 """
 
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -111,6 +113,8 @@ def _run(study: "Study", out: Path, port: int, compare: Path | None) -> None:
     from hefed.report.table import console, print_result
 
     pooled = load_pooled(compare, study) if compare else None  # before the run: a wrong file costs nothing
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
     try:
         with Progress(console(stderr=True)) as progress:
             document = run(study, out, progress, port=port)
@@ -122,3 +126,7 @@ def _run(study: "Study", out: Path, port: int, compare: Path | None) -> None:
     print_result(document, study, console())
     if pooled is not None:
         print_comparison(beside(document, pooled), console())
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)  # as an exception, so that all parties are stopped on the way out

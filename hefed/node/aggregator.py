@@ -32,15 +32,17 @@ class AggregatorNode:
         self._roster, self._identity, self._store, self._link = roster, identity, store, link
         self._studies: dict[bytes, Coordinator] = {}
         self._connections: dict[str, bytes] = {}
-        self._seen: dict[str, float] = {}
+        # Who was there before a restart has as long to come back as after a broken connection.
+        self._seen = {member.name: time.monotonic() for member in roster.members}
         self._next: dict[tuple[str, bytes], int] = {}
         for study in store.studies():
             self._restore(study)
 
     def _restore(self, study: bytes) -> None:
         coordinator = Coordinator(self._roster, self._identity.signer, study)
+        now = time.time()  # the time for which the aggregator was away does not count against a phase
         for entry in self._store.entries(study):
-            coordinator.restore(entry.envelope, entry.attachments, entry.at)
+            coordinator.restore(entry.envelope, entry.attachments, now)
         self._studies[study] = coordinator
         log.info("took up study %s again in phase %s", study.hex()[:8], coordinator.board.phase)
 
@@ -55,25 +57,25 @@ class AggregatorNode:
             poller.poll(200)
             for received in self._link.receive():
                 self._handle(received)
-            now = time.time()
-            if now - beat >= BEAT:
-                beat = now
-                self._beat(now)
+            if time.monotonic() - beat >= BEAT:
+                beat = time.monotonic()
+                self._beat()
             for study, coordinator in self._studies.items():
-                self._append(study, coordinator.tick(now, self._at_hand(now)), now)
+                now = time.time()
+                self._append(study, coordinator.tick(now, self._at_hand()), now)
             self._deliver()
         self._store.close()
 
-    def _at_hand(self, now: float) -> set[str]:
-        return {name for name, seen in self._seen.items() if now - seen <= GONE_AFTER}
+    def _at_hand(self) -> set[str]:
+        return {name for name, seen in self._seen.items() if time.monotonic() - seen <= GONE_AFTER}
 
-    def _beat(self, now: float) -> None:
+    def _beat(self) -> None:
         for name, connection in list(self._connections.items()):
             if self._link.send(connection, {"type": "beat"}) is None:
                 del self._connections[name]
                 log.warning("%s is not connected any more", name)
             else:
-                self._seen[name] = now
+                self._seen[name] = time.monotonic()
 
     # --- from members
     # -------------------------------------------------------------------------------------------------------------
@@ -94,7 +96,7 @@ class AggregatorNode:
             self._link.send(received.connection, {"type": "turned away", "words": words})
             return
         self._connections[name] = received.connection
-        self._seen[name] = time.time()
+        self._seen[name] = time.monotonic()
         accepted = {}
         for study, coordinator in self._studies.items():
             if self._concerns(coordinator, name):
@@ -114,26 +116,31 @@ class AggregatorNode:
                 self._link.send(received.connection, {"type": "unknown"})
             return
         now = time.time()
-        envelope, *attachments = received.frames
-        coordinator = self._studies.get(study) or self._new_study(study, envelope)
+        coordinator = self._studies.get(study) or self._new_study(study)
         if coordinator is None:
             return
         try:
-            message = m.read_message(envelope, self._roster)
-            if message.sender != name:
-                raise ProtocolError(f"{name} sent a message of {message.sender}")
-            entries = coordinator.receive(envelope, tuple(attachments), now, self._at_hand(now))
+            self._require_own(received, coordinator)
+            envelope, *attachments = received.frames
+            entries = coordinator.receive(envelope, tuple(attachments), now, self._at_hand())
         except (ProtocolError, CryptoError) as error:
-            log.warning("refused a message of %s: %s", name, error)
-            self._link.send(
-                received.connection, {"type": "refused", "study": study, "words": str(error)[: m.MAX_WORDS]}
-            )
-            entries = give_up(coordinator, error, now)
+            words = str(error)[: m.MAX_WORDS]
+            log.warning("refused a message of %s: %s", name, words)
+            self._link.send(received.connection, {"type": "refused", "study": study, "words": words})
+            # Only those with a part in a study can end it, and they could do so by refusing their part.
+            entries = give_up(coordinator, error, now) if self._concerns(coordinator, name) else []
         else:
             self._studies[study] = coordinator
         self._append(study, entries, now)
 
-    def _new_study(self, study: bytes, envelope: bytes) -> Coordinator | None:
+    def _require_own(self, received: Received, coordinator: Coordinator) -> None:
+        if coordinator.board.phase is not Phase.INVITATION and not self._concerns(coordinator, received.sender):
+            raise ProtocolError(f"{received.sender} has no part in this study")
+        sender = m.read_message(received.frames[0], self._roster).sender
+        if sender != received.sender:
+            raise ProtocolError(f"{received.sender} sent a message of {sender}")
+
+    def _new_study(self, study: bytes) -> Coordinator | None:
         running = sum(coordinator.board.phase is not Phase.ENDED for coordinator in self._studies.values())
         if running >= MAX_STUDIES or self._store.length(study):
             log.warning("no room for another study, or one that has ended; nothing is done")

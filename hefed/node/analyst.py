@@ -16,7 +16,7 @@ from hefed.protocol import codec
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board, Phase
 from hefed.protocol.contexts import finding_context
-from hefed.protocol.errors import ProtocolError, SealError
+from hefed.protocol.errors import EncodingError, ProtocolError
 from hefed.protocol.roster import Roster
 from hefed.protocol.sealing import SealingKey
 from hefed.study import Study
@@ -63,9 +63,8 @@ class Submission:
         for reader, closing in sorted(board.closings.items()):
             try:
                 opened = self._key.open(closing.sealed, finding_context(self.study, reader, self.analyst))
-                document = codec.decode(opened)
-                findings[reader] = Finding(document["outcome"], document["finding"], tuple(document["checked"]))
-            except (SealError, KeyError, TypeError, ProtocolError) as error:
+                findings[reader] = _read_finding(opened, len(board.rounds) - 1)
+            except ProtocolError as error:
                 raise StudyFailedError(f"what {reader} reports cannot be opened: {error}", refused=False) from error
         first_reader, first = next(iter(findings.items()))
         for reader, finding in findings.items():
@@ -75,6 +74,14 @@ class Submission:
                 )
         checked = tuple(all(column) for column in zip(*(f.checked for f in findings.values()), strict=True))
         return Finding(first.outcome, first.document, checked)
+
+
+def _read_finding(opened: bytes, rounds: int) -> Finding:
+    match codec.decode(opened):
+        case {"outcome": str(outcome), "finding": dict(document), "checked": list(checked), **rest} if not rest:
+            if len(checked) == rounds and all(type(one) is bool for one in checked):
+                return Finding(outcome, document, tuple(checked))
+    raise EncodingError("it does not have the form of a finding")
 
 
 def _alike(a: Any, b: Any) -> bool:

@@ -6,9 +6,9 @@ class NodeError(Exception):
 
 
 class StudyFailedError(Exception):
-    """A study that ended without a result; the words are those of whoever ended it."""
+    """A study that ended without a result; the words are those of whoever ended it, made fit for a terminal."""
 
     def __init__(self, words: str, *, refused: bool) -> None:
-        super().__init__(words)
+        super().__init__("".join(sign if sign.isprintable() else "?" for sign in words))
         self.refused = refused
         """Whether a region refused its part (bad input), as against a study that could not be finished."""

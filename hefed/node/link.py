@@ -27,7 +27,10 @@ LINK_VERSION = 1
 BEAT = 1.0
 """Seconds between signs of life."""
 QUEUE = 256
-"""Messages that may wait on a connection; what does not fit is sent again from disk later."""
+"""Messages that may wait on a connection; what does not fit is sent again from disk later.
+
+So many are also taken in one turn: who sends without end keeps nobody from being answered.
+"""
 MAX_FRAMES = 1100
 _HEARTBEAT_MS = 2000
 _TIMEOUT_MS = 6000
@@ -95,8 +98,8 @@ class AggregatorLink:
         return key in self._names
 
     def receive(self) -> Iterator[Received]:
-        """Everything that has arrived. Frames that are not of our form are dropped; nobody but members can send any."""
-        while True:
+        """What has arrived. Frames that are not of our form are dropped; nobody but members can send any."""
+        for _ in range(QUEUE):
             try:
                 parts = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
@@ -158,8 +161,8 @@ class MemberLink:
         return fresh
 
     def receive(self) -> Iterator[Received]:
-        """Everything that has arrived."""
-        while True:
+        """What has arrived."""
+        for _ in range(QUEUE):
             try:
                 parts = self.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:

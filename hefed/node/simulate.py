@@ -22,6 +22,9 @@ from hefed.study import Study
 START_SECONDS = 60.0
 """How long the aggregator may take to listen."""
 
+NAMELESS_SECONDS = 1.0
+"""How long a round may go without a first contribution, which says its purpose, before it is shown without one."""
+
 PHASES = {
     Phase.INVITATION: "starting the parties",
     Phase.APPROVAL: "regions read their tables and approve",
@@ -55,7 +58,10 @@ class Watcher:
     def __call__(self, board: Board, message: m.Message | None) -> None:
         """Called at every message, and in between."""
         now = time.time()
-        self._parties.require_aggregator()
+        try:
+            self._parties.require_aggregator()
+        except NodeError as error:
+            raise StudyFailedError(str(error), refused=False) from error
         for name, code in self._parties.ended().items():
             if name not in self._lost:
                 self._lost.add(name)
@@ -68,10 +74,16 @@ class Watcher:
                 self._timing.starts.append(now)
         if message is not None and isinstance(message.content, m.Sum):
             self._timing.ends[message.content.round] = now
-        self._progress.show(self._standing(board, now))
+        if not self._nameless(board) or now - self._phase_since > NAMELESS_SECONDS:
+            self._progress.show(self._standing(board, now))
+
+    @staticmethod
+    def _nameless(board: Board) -> bool:
+        return board.phase is Phase.CONTRIBUTION and not board.round.contributions
 
     def _standing(self, board: Board, now: float) -> Standing:
-        phase, record = board.phase, board.rounds[-1] if board.rounds else None
+        phase = board.phase
+        record = board.round if phase in (Phase.CONTRIBUTION, Phase.OPENING) else None
         waiting_for = board.missing() if phase is not Phase.INVITATION else ()
         concerned = board.members if phase is Phase.APPROVAL else tuple(self._study.contributors)
         left = self._phase_since + self._study.limits.wait - now
@@ -110,7 +122,6 @@ def run(
     `ready` is called once all processes have been started. Raises NodeError, or StudyFailedError when the study ends
     without a result.
     """
-    out.mkdir(parents=True, exist_ok=True)
     with Parties(out / "parties", study) as parties:
         expires = int(time.time()) + study.security.deadline
         submission = Submission(study, parties.roster, ANALYST, expires)
@@ -122,7 +133,11 @@ def run(
         board = follow(parties, submission, watcher)
         finding = _finding(board, submission)
         document = _document(study, board, watcher, finding)
-    write_result(document, out / "result.json")
+    try:
+        write_result(document, out / "result.json")
+    except OSError as error:
+        reason = (error.strerror or "unknown reason").lower()
+        raise NodeError(f"{out / 'result.json'} cannot be written: {reason}; mend that and run again") from error
     return document
 
 
@@ -158,7 +173,7 @@ def _finding(board: Board, submission: Submission) -> Finding:
         raise StudyFailedError(outcome.words, refused=outcome.how == "refusal" and not board.rounds)
     finding = submission.open(board)
     if finding.outcome == "error":
-        raise StudyFailedError(str(finding.document["words"]), refused=False)
+        raise StudyFailedError(str(finding.document.get("words", "the readers do not say why")), refused=False)
     return finding
 
 
@@ -168,4 +183,8 @@ def _document(study: Study, board: Board, watcher: Watcher, finding: Finding) ->
     encryption = Encryption(
         engine=study.security.engine, ring_degree=board.profile.ring_degree, modulus_bits=board.profile.modulus_bits
     )
-    return result_document(study, fit_of(finding.document), encryption, watcher.rounds(board, finding))
+    try:
+        fit = fit_of(finding.document)
+    except TypeError as error:
+        raise StudyFailedError("what the readers report is not a result of this model", refused=False) from error
+    return result_document(study, fit, encryption, watcher.rounds(board, finding))

@@ -100,11 +100,13 @@ class Store:
     def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
         try:
             return self._db.execute(statement, values)
-        except sqlite3.OperationalError as error:
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise  # ours, not the disk's
+        except sqlite3.DatabaseError as error:
             with suppress(sqlite3.Error):
                 self._db.rollback()
             raise NodeError(
-                f"{self._path} cannot be written: {error}; free some space or mend the disk, then start again"
+                f"{self._path} cannot be used: {error}; free some space or mend the disk, then start again"
             ) from error
 
     # --- studies ------------------------------------------------------------------------------------------------------

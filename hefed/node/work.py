@@ -122,9 +122,7 @@ def document_of(fit: FitResult) -> dict[str, Any]:
 
 
 def fit_of(document: dict[str, Any]) -> FitResult:
-    """The inverse of `document_of`, for a document that the readers reported. Raises TypeError or KeyError for another
-    one.
-    """
+    """The inverse of `document_of`, for a document that the readers reported. Raises TypeError for another one."""
     plain: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in document.items()
     }
