@@ -13,6 +13,9 @@ DEMO   ?= demo
 .PHONY: demo test lint types format requirements clean
 
 demo: $(READY)
+	@echo 'The three tables are one public data set of one hospital, dealt out by row number; they are not the patients of'
+	@echo 'Halland, Orebro and Kronoberg. Each goes to a process of its own, and no other process reads it.'
+	@echo
 	$(VENV)/bin/hefed simulate examples/heart-failure/cox.toml --out $(DEMO) --compare examples/reference/heart-failure-cox.json
 
 test: $(READY)
@@ -35,8 +38,10 @@ $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(VENV)/bin/python -c 'from hefed.crypto import parameters, selftest; [selftest.self_test(p) for p in parameters.PROFILES.values()]'
 	@touch $@
 
+# The last line above compiles the kernels, once, and lets the encryption test itself.
 # setuptools is what builds hefed; it is pinned with the rest so that an installation never takes anything unpinned.
 requirements: $(READY)
 	$(VENV)/bin/python -m pip install --quiet uv
