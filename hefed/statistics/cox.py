@@ -27,7 +27,7 @@ from hefed.statistics.likelihood import (
 )
 from hefed.statistics.model import Limits, Phase, Specification, Table, exponents_of
 from hefed.statistics.newton import Newton
-from hefed.statistics.risk_sets import CoxRows, Ties
+from hefed.statistics.risk_sets import LARGEST_MOVE, CoxRows, Ties
 
 LOG_2: Final = 0.6931471805599454
 """Just above log 2."""
@@ -95,6 +95,7 @@ class StratifiedLikelihood(Likelihood[CoxRows]):
     scales: Scales
     ties: Ties
     has_intercept: ClassVar[bool] = False
+    largest_move: ClassVar[float] = LARGEST_MOVE
     reason_without_information: ClassVar[str] = (
         "does not vary within the risk sets of any region, as when it is constant within every region"
     )

@@ -28,7 +28,7 @@ from hefed.statistics.errors import LocalError, ModelError
 from hefed.statistics.likelihood import Evaluation, Likelihood, Point, check_effective, check_predictor
 from hefed.statistics.model import Limits, Phase, Specification, exponents_of
 from hefed.statistics.newton import Newton
-from hefed.statistics.risk_sets import CoxRows, Ties, tie_terms
+from hefed.statistics.risk_sets import LARGEST_MOVE, CoxRows, Ties, tie_terms
 
 SHARED_NOISE_BITS: Final = 60
 """A risk set may hold a millionth of all weights, whose sum is then still known to 2^-40."""
@@ -200,6 +200,7 @@ class SharedLikelihood(Likelihood[CoxRows]):
     event_sums_error: Float
     has_intercept: ClassVar[bool] = False
     reason_without_information: ClassVar[str] = "does not vary within any risk set"
+    largest_move: ClassVar[float] = LARGEST_MOVE
     largest_change: ClassVar[float] = CHANGE_BOUND
 
     @property

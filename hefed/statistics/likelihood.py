@@ -64,12 +64,14 @@ class Likelihood(ABC, Generic[R]):
         scales: of the columns.
         has_intercept: whether coefficient 0 is an intercept, which is neither scaled nor penalised.
         reason_without_information: why a column that varies may carry none.
-        largest_change: bound on the change of any linear predictor in one step, inf if none is needed.
+        largest_move: bound on what one coefficient's step may add to any linear predictor, inf if none is needed.
+        largest_change: the same for all coefficients together.
     """
 
     scales: Scales
     has_intercept: ClassVar[bool]
     reason_without_information: ClassVar[str]
+    largest_move: ClassVar[float] = math.inf
     largest_change: ClassVar[float] = math.inf
 
     @property

@@ -194,14 +194,13 @@ class Newton(Phase[R]):
 
     def _shortening(self, step: Float) -> float:
         """The factor that brings a step within its limits."""
-        largest = float(np.abs(step).max())
-        change = self._predictor_change(step)
-        limit = self.specification.limits.step
-        return min(
-            1.0,
-            limit / largest if largest > limit else 1.0,
-            self.likelihood.largest_change / change if change > self.likelihood.largest_change else 1.0,
+        size = np.abs(step)
+        lengths_and_limits = (
+            (float(size.max()), self.specification.limits.step),
+            (float((size * self.likelihood.reach).max()), self.likelihood.largest_move),
+            (self._predictor_change(step), self.likelihood.largest_change),
         )
+        return min((1.0, *(limit / length for length, limit in lengths_and_limits if length > limit)))
 
     def _factorise(self, evaluation: Evaluation, ridge: Float, first: bool) -> Factor:
         """L D L' of the penalised information. ModelError, with names and cause, if it is singular."""

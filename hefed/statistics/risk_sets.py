@@ -5,7 +5,7 @@ by time once; every sum is then a cumulative sum, and nothing loops over events.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,11 @@ import numpy.typing as npt
 from hefed.statistics.arithmetic import Float, Int
 from hefed.statistics.errors import LocalError
 from hefed.statistics.model import Prepared, Specification, Table
+
+LARGEST_MOVE: Final = 3.0
+"""Largest change of a linear predictor by one coefficient in one step of a Cox fit. Hazards grow exponentially, so that
+Newton's first steps overshoot where a few patients have extreme values, to points at which hardly anybody else counts;
+with at most 20-fold changes they do not, and take no more steps in all."""
 
 Ties = Literal["breslow", "efron"]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hefed.statistics import Cox, FitResult, Logistic, Model, State
+from hefed.statistics import Cox, FitResult, Limits, Logistic, Model, State
 from hefed.statistics.newton import Newton
 from hefed.statistics.risk_sets import RiskSets, tie_terms
 from tests.statistics.driver import Sums, fit, split
@@ -33,8 +33,10 @@ KINDS = ("logistic", "per-region", "shared")
 
 
 def model(kind: str, regions: int, ties: str = "efron", noise_bits: int = 75) -> Model[Any]:
+    """Without refusals: regions here may be very small."""
+    limits = Limits(min_effective=1.0)
     if kind == "logistic":
-        return Logistic(("a", "b"), "y", regions=regions, noise_bits=noise_bits)
+        return Logistic(("a", "b"), "y", regions=regions, noise_bits=noise_bits, limits=limits)
     return Cox(
         ("a", "b"),
         "t",
@@ -42,7 +44,8 @@ def model(kind: str, regions: int, ties: str = "efron", noise_bits: int = 75) ->
         regions=regions,
         noise_bits=noise_bits,
         ties=ties,
-        baseline=kind,  # type: ignore[arg-type]
+        baseline=kind,
+        limits=limits,  # type: ignore[arg-type]
     )
 
 

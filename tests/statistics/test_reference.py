@@ -114,16 +114,6 @@ def test_federated_fit_equals_pooled_fit_in_r(problem: Problem, noise_bits: int 
     assert state.result.events == sum(int(region[problem.outcome].sum()) for region in problem.regions)
 
 
-@pytest.mark.parametrize("problem", [p for p in problems() if p.name.startswith("heavy_tails")], ids=lambda p: p.name)
-def test_an_overshooting_step_is_halved(problem: Problem) -> None:
-    state = fit(problem.model(PRECISE), problem.regions)
-    halvings = sum(decision.endswith("halved") for decision in state.decisions)
-    assert halvings == 2
-    assert state.result is not None
-    newton_rounds = sum(decision.startswith("newton") for decision in state.decisions)
-    assert state.result.iterations == newton_rounds - halvings - 1  # the first evaluation is the null model's
-
-
 def test_null_likelihood_of_one_region_is_that_of_shared_baseline() -> None:
     """With a single region both baselines are the same model."""
     stratified, shared = (

@@ -5,11 +5,11 @@ Cox fits with a ridge are compared with R in test_reference.py; logistic ones he
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from hefed.statistics import Logistic
 from tests.statistics.driver import Sums, fit, split
+from tests.statistics.independent import logistic_fit
 
 COVARIATES = ("a", "b", "c")
 
@@ -23,36 +23,11 @@ def pooled() -> dict[str, np.ndarray]:
     return {"a": a, "b": b, "c": c, "y": y}
 
 
-def independent(columns: dict[str, np.ndarray], ridge: float) -> tuple[np.ndarray, np.ndarray]:
-    """Estimates and standard errors, intercept first, by a general minimiser."""
-    raw = np.column_stack([columns[name] for name in COVARIATES])
-    mean, deviation = raw.mean(axis=0), raw.std(axis=0)
-    x = np.column_stack((np.ones(len(raw)), (raw - mean) / deviation))
-    y = columns["y"]
-    penalty = np.array([0.0, ridge, ridge, ridge])
-
-    def objective(b: np.ndarray) -> float:
-        return float(np.logaddexp(0, x @ b).sum() - y @ x @ b + 0.5 * penalty @ b**2)
-
-    def gradient(b: np.ndarray) -> np.ndarray:
-        return x.T @ (expit(x @ b) - y) + penalty * b
-
-    def hessian(b: np.ndarray) -> np.ndarray:
-        p = expit(x @ b)
-        return x.T @ (x * (p * (1 - p))[:, None]) + np.diag(penalty)
-
-    best = minimize(objective, np.zeros(4), jac=gradient, hess=hessian, method="trust-exact", options={"gtol": 1e-9}).x
-    back = np.eye(4)
-    back[0, 1:] = -mean / deviation
-    back[1:, 1:] = np.diag(1 / deviation)
-    return back @ best, np.sqrt(np.diag(back @ np.linalg.inv(hessian(best)) @ back.T))
-
-
 @pytest.mark.parametrize("ridge", [0.0, 0.1, 10.0, 1000.0])
 @pytest.mark.parametrize("noise_bits", [None, 75, 30])
 def test_penalised_logistic_fit_equals_an_independent_one(ridge: float, noise_bits: int | None) -> None:
     columns = pooled()
-    estimate, std_error = independent(columns, ridge)
+    estimate, std_error = logistic_fit(columns, COVARIATES, "y", ridge)
     model = Logistic(COVARIATES, "y", regions=3, noise_bits=noise_bits or 75, ridge=ridge)
     result = fit(model, split(columns, (120, 100, 30)), Sums(noise_bits)).result
     assert result is not None

@@ -131,7 +131,7 @@ rare_events <- function() {
   case(data, covariates, c(all_cox(data, covariates), logistic(data, covariates)))
 }
 
-# A covariate with Cauchy-like tails, on which Newton's first step overshoots.
+# A covariate with Cauchy-like tails, on which full Newton steps overshoot.
 heavy_tails <- function() {
   set.seed(8)
   region <- regions(100, 100)
