@@ -14,7 +14,7 @@ DEMO   ?= demo
 
 demo: $(READY)
 	@echo 'The three tables are one public data set of one hospital, dealt out by row number; they are not the patients of'
-	@echo 'Halland, Orebro and Kronoberg. Each goes to a process of its own, and no other process reads it.'
+	@echo 'Halland, Örebro and Kronoberg. Each region is a process of its own, with its own table.'
 	@echo
 	$(VENV)/bin/hefed simulate examples/heart-failure/cox.toml --out $(DEMO) --compare examples/reference/heart-failure-cox.json
 
