@@ -36,8 +36,10 @@ COX, LOGISTIC = "heart-failure/cox.toml", "heart-failure/logistic.toml"
 # --- Studies ---------------------------------------------------------------------------------------
 
 
-def study_file(folder: Path, example: str = COX, *, security: str = "", limits: str = "", **keys: object) -> Path:
-    """A copy of an example with its tables; `keys` replace values, `security` and `limits` are further lines."""
+def study_file(
+    folder: Path, example: str = COX, *, security: str = "", limits: str = "", regions: str = "", **keys: object
+) -> Path:
+    """A copy of an example with its tables; `keys` replace values, the other arguments are further lines."""
     source = EXAMPLES / example
     folder.mkdir(parents=True, exist_ok=True)
     for table in source.parent.glob("*.csv"):
@@ -48,7 +50,7 @@ def study_file(folder: Path, example: str = COX, *, security: str = "", limits: 
         assert count == 1, key
     text = text.replace("[security]\n", f"[security]\n{security}\n")
     path = folder / "study.toml"
-    path.write_text(f"{text}\n[limits]\n{limits}\n")
+    path.write_text(f"{text}\n{regions}\n[limits]\n{limits}\n")
     return path
 
 
@@ -192,6 +194,7 @@ class Run:
         self.parties.configure(self.submission.study, port)
 
     def __enter__(self) -> "Run":
+        self.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -199,10 +202,13 @@ class Run:
             process.send_signal(signal.SIGCONT)  # a test that failed may have left one stopped
         self.parties.__exit__(*exception)
 
-    def follow(self, *hooks: Hook, start: bool = True) -> Board:
-        """Starts everybody and follows the study to its end; hooks see every message, and None in between."""
-        if start:
-            self.parties.start_all()
+    def start(self) -> None:
+        """Starts everybody, and waits until all regions are connected, so that no phase's time goes into that."""
+        self.parties.start_all()
+        wait_for(lambda: all("ready" in self.log(name) for name in self.study.members), 60)
+
+    def follow(self, *hooks: Hook) -> Board:
+        """Submits the study and follows it to its end; hooks see every message, and None in between."""
 
         def watch(board: Board, message: m.Message | None) -> None:
             for hook in hooks:
