@@ -239,6 +239,16 @@ def test_opened_sums_that_contradict_each_other_are_errors() -> None:
             model.step(state, bad)
 
 
+def test_sums_of_squares_that_contradict_the_votes_are_an_error() -> None:
+    model = logistic(("a", "c"))
+    rows = [model.prepare(table(region)) for region in split(columns(), SIZES)]
+    state = model.start()
+    while model.request(state).purpose != "variances":
+        state = model.step(state, np.sum([model.contribution(part, state) for part in rows], axis=0))
+    with pytest.raises(ModelError, match="sums of squares contradict the votes"):
+        model.step(state, np.array([0.1, 300.0]))
+
+
 def test_a_region_refuses_bounds_that_its_values_contradict() -> None:
     """Another region voted for smaller columns in the name of all: the honest one does not encrypt."""
     model = logistic(("a", "c"))

@@ -24,6 +24,7 @@ class OneCoefficient(Likelihood[Prepared]):
 
     scales: Scales
     begin: float
+    noise: float = 0.0
     has_intercept: ClassVar[bool] = False
     reason_without_information: ClassVar[str] = "carries no information"
 
@@ -48,13 +49,13 @@ class OneCoefficient(Likelihood[Prepared]):
         raise NotImplementedError("these tests open sums themselves")
 
     def evaluation(self, trial: Float, total: Float, exponents: Int) -> Evaluation:
-        nothing = frozen([0.0])
-        return Evaluation(float(total[0]), frozen(total[1:2]), frozen(total[2:].reshape(1, 1)), 0.0, nothing, nothing)
+        information, noise = frozen(total[2:].reshape(1, 1)), frozen([self.noise])
+        return Evaluation(float(total[0]), frozen(total[1:2]), information, 0.0, noise, frozen([0.0]))
 
 
-def begin(at: float, limits: Limits) -> Newton[Prepared]:
+def begin(at: float, limits: Limits, noise: float = 0.0) -> Newton[Prepared]:
     one = frozen([1.0])
-    likelihood = OneCoefficient(Scales(100, 50, frozen([0.0]), one, one, one), at)
+    likelihood = OneCoefficient(Scales(100, 50, frozen([0.0]), one, one, one), at, noise)
     return Newton(likelihood, Specification(("x",), 1, 75, 0.0, limits), likelihood.start())
 
 
@@ -84,13 +85,27 @@ def test_steps_are_cut_to_their_limit() -> None:
     assert phase.trial == pytest.approx([1.25])
 
 
+def test_steps_within_their_noise_are_taken_while_they_shrink() -> None:
+    """The bound on the noise is wide: the true error is mostly far smaller."""
+    phase, noise = begin(0.5, Limits(), noise=1e-3), 1e-3
+    gradients = [0.5, 0.9 * noise, 0.1 * noise, 0.09 * noise]
+    for gradient in gradients[:-1]:
+        following, _ = phase.step(np.array([0.0, -gradient, 1.0]))
+        assert isinstance(following, Newton)
+        phase = following
+    result, _ = phase.step(np.array([0.0, -gradients[-1], 1.0]))
+    assert isinstance(result, FitResult)
+
+
 def test_halving_ends() -> None:
     """The opened likelihood falls wherever one goes."""
     phase, _ = begin(1.5, Limits()).step(hyperbola(1.5))
+    worse = np.array([-100.0, 1.0, 1.0])
+    for _ in range(MAXIMUM_HALVINGS):
+        phase, decision = phase.step(worse)  # type: ignore[union-attr]
+        assert decision.endswith("halved")
     with pytest.raises(ModelError, match=f"the likelihood falls even after {MAXIMUM_HALVINGS} halvings"):
-        for _ in range(MAXIMUM_HALVINGS + 1):
-            phase, decision = phase.step(np.array([-100.0, 1.0, 1.0]))  # type: ignore[union-attr]
-            assert decision.endswith("halved")
+        phase.step(worse)  # type: ignore[union-attr]
 
 
 def test_a_logistic_fit_that_overshoots_comes_to_the_right_end() -> None:

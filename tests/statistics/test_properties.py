@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hefed.statistics import Cox, FitResult, Limits, Logistic, Model, State
+from hefed.statistics.arithmetic import Float
+from hefed.statistics.likelihood import Point
 from hefed.statistics.newton import Newton
 from hefed.statistics.risk_sets import RiskSets, tie_terms
-from tests.statistics.driver import Sums, fit, split
+from tests.statistics.driver import Sums, fit, split, table
 
 N = 120
 
@@ -122,7 +124,7 @@ def test_no_value_is_out_of_range_and_no_point_is_evaluated_twice(seed: int, kin
     sums = Sums(noise_bits if noisy else None)  # its `open` asserts the range of every value
     regions = split(data(seed), (60, 35, 25))
     one = model(kind, 3, ties, noise_bits)
-    rows = [one.prepare(table_of(region)) for region in regions]
+    rows = [one.prepare(table(region)) for region in regions]
     state = one.start()
     points: list[bytes] = []
     while not state.finished:
@@ -133,16 +135,59 @@ def test_no_value_is_out_of_range_and_no_point_is_evaluated_twice(seed: int, kin
     assert len(set(points)) == len(points)
 
 
-def table_of(region: dict[str, np.ndarray]) -> Any:
-    from tests.statistics.driver import table
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from(KINDS),
+    st.sampled_from(["efron", "breslow"]),
+    st.floats(0.0, 1.0),
+    st.floats(1e-4, 3.0),
+)
+def test_bounds_hold_wherever_the_next_point_is(seed: int, kind: str, ties: str, here: float, move: float) -> None:
+    """Also where the likelihood falls. One region has it all, so that its values are as large as their bounds allow."""
+    one = model(kind, 1, ties)
+    rows = one.prepare(table(data(seed)))
+    state = one.start()
+    while not isinstance(state.phase, Newton):
+        state = one.step(state, one.contribution(rows, state))
+    likelihood = state.phase.likelihood
+    random = np.random.default_rng(seed)
+    accepted = likelihood.start() + here * random.normal(size=len(likelihood.names))
+    trial = accepted + move * random.normal(size=len(accepted))
+    # At `accepted` bounds come from the start; then from there.
+    points: list[tuple[Float, Float | None]] = [(likelihood.start(), None), (accepted, likelihood.start())]
+    points.append((trial, accepted))
+    evaluations: dict[bytes, Point] = {}
+    for point, before in points:
+        exponents = likelihood.exponents(point, None if before is None else evaluations[before.tobytes()])
+        values = likelihood.contribution(rows, point, None)
+        assert (np.abs(values) <= np.ldexp(1.0, exponents)).all()
+        evaluations[point.tobytes()] = Point(point, likelihood.evaluation(point, values, exponents))
 
-    return table(region)
+
+def test_outliers_do_not_make_a_region_refuse() -> None:
+    """A full first step would leave fewer than five effective patients of a region, although the optimum does not."""
+    for seed, kind in ((302, "per-region"), (675, "shared"), (1046, "shared"), (1230, "per-region")):
+        one = Cox(("a", "b"), "t", "y", regions=3, noise_bits=75, baseline=kind)  # type: ignore[arg-type]
+        assert fit(one, split(data(seed), (50, 40, 30))).finished
+
+
+@pytest.mark.parametrize("ties", ["efron", "breslow"])
+def test_a_single_event_at_its_time_is_not_laid_open(ties: str) -> None:
+    """Sums over those who have their event are asked for only where they are several, and only if ties need them."""
+    columns = data(3)
+    sums = Sums()
+    fit(model("shared", 2, ties), split(columns, (70, 50)), sums)
+    deaths = np.unique(columns["t"][columns["y"] == 1], return_counts=True)[1]
+    assert (deaths == 1).any()
+    tied = (deaths > 1).sum() if ties == "efron" else 0
+    assert len(sums.requests[-1].exponents) == (1 + 2 + 3) * (len(deaths) + tied)
 
 
 def test_a_state_follows_from_the_opened_sums_alone() -> None:
     """A node that starts again reads the opened sums back and stands where it stood."""
     one = model("per-region", 2)
-    rows = [one.prepare(table_of(region)) for region in split(data(1), (70, 50))]
+    rows = [one.prepare(table(region)) for region in split(data(1), (70, 50))]
     state, totals = one.start(), []
     while not state.finished:
         totals.append(np.sum([one.contribution(part, state) for part in rows], axis=0))
