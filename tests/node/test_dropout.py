@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from hefed.protocol import messages as m
-from hefed.protocol.board import Board, Phase
+from hefed.protocol.board import Board
+from hefed.protocol.rules import Phase
 from tests.node.runs import Run, Stored, cox_reference, is_sum, secret_files, study_file, wait_for
 
 WAIT = 8
