@@ -152,8 +152,13 @@ def test_bounds_hold_wherever_the_next_point_is(seed: int, kind: str, ties: str,
         state = one.step(state, one.contribution(rows, state))
     likelihood = state.phase.likelihood
     random = np.random.default_rng(seed)
-    accepted = likelihood.start() + here * random.normal(size=len(likelihood.names))
-    trial = accepted + move * random.normal(size=len(accepted))
+
+    def away(start: Float, length: float) -> Float:
+        step = length * random.normal(size=len(start))
+        return start + step / max(1.0, np.abs(step) @ likelihood.reach / likelihood.largest_change)
+
+    accepted = away(likelihood.start(), here)
+    trial = away(accepted, move)
     # At `accepted` bounds come from the start; then from there.
     points: list[tuple[Float, Float | None]] = [(likelihood.start(), None), (accepted, likelihood.start())]
     points.append((trial, accepted))
