@@ -1,14 +1,14 @@
 """Draws a study from the tables that the programs follow: `python -m protocols.diagrams` writes `diagrams.md`.
 
-Relies on `RULES` (what may come next, `hefed.protocol.board`) and `DUTIES` (what a member sends of its own accord,
+Relies on `RULES` (what may come next, `hefed.protocol.rules`) and `DUTIES` (what a member sends of its own accord,
 `hefed.protocol.member`) alone, so that a picture cannot say what the code does not do. Diagrams are Mermaid text. It
 must not hold a phase, a sender or a kind of its own.
 """
 
 from pathlib import Path
 
-from hefed.protocol.board import RULES, RUNNING, Phase, Rule
 from hefed.protocol.member import DUTIES
+from hefed.protocol.rules import RULES, RUNNING, Phase, Rule
 
 TARGET = Path(__file__).with_name("diagrams.md")
 
@@ -19,7 +19,7 @@ ONCE = {duty.kind: duty.once for duty in DUTIES}
 HEAD = """\
 # Diagrams
 
-Drawn by `python -m protocols.diagrams` from the tables `RULES` in `hefed/protocol/board.py` and `DUTIES` in
+Drawn by `python -m protocols.diagrams` from the tables `RULES` in `hefed/protocol/rules.py` and `DUTIES` in
 `hefed/protocol/member.py`. Do not edit; a test compares. What each message says and what is
 checked about it: [study.md](study.md).
 """

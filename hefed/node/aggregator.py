@@ -12,10 +12,10 @@ from hefed.node.lifeline import Lifeline
 from hefed.node.link import BEAT, LINK_VERSION, AggregatorLink, Received
 from hefed.node.store import Store
 from hefed.protocol import messages as m
-from hefed.protocol.board import Phase
 from hefed.protocol.coordinator import Coordinator, Entry, delivers_attachments, give_up
 from hefed.protocol.errors import ProtocolError
 from hefed.protocol.roster import Roster
+from hefed.protocol.rules import Phase
 
 log = logging.getLogger(__name__)
 

@@ -14,10 +14,11 @@ from hefed.node.identity import Identity
 from hefed.node.link import BEAT, LINK_VERSION, MemberLink, Received
 from hefed.protocol import codec
 from hefed.protocol import messages as m
-from hefed.protocol.board import Board, Phase
+from hefed.protocol.board import Board
 from hefed.protocol.contexts import finding_context
 from hefed.protocol.errors import EncodingError, ProtocolError
 from hefed.protocol.roster import Roster
+from hefed.protocol.rules import Phase
 from hefed.protocol.sealing import SealingKey
 from hefed.study import Study
 

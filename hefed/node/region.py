@@ -12,11 +12,12 @@ from hefed.node.lifeline import Lifeline
 from hefed.node.link import BEAT, LINK_VERSION, MemberLink, Received
 from hefed.node.store import Store, StoredMessage
 from hefed.protocol import messages as m
-from hefed.protocol.board import Board, Phase
+from hefed.protocol.board import Board
 from hefed.protocol.errors import ProtocolError
 from hefed.protocol.member import Member
 from hefed.protocol.ports import Outgoing, Work
 from hefed.protocol.roster import Roster
+from hefed.protocol.rules import Phase
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ from hefed.node.errors import NodeError, StudyFailedError
 from hefed.node.link import MemberLink
 from hefed.node.parties import ANALYST, Parties
 from hefed.protocol import messages as m
-from hefed.protocol.board import Board, Phase
+from hefed.protocol.board import Board
+from hefed.protocol.rules import Phase
 from hefed.report.progress import Progress, Standing
 from hefed.report.result import Document, Encryption, Round, result_document, write_result
 from hefed.study import Study

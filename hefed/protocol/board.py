@@ -1,22 +1,17 @@
 """A study as everybody can see it: the public record of its messages, and the one table of what may come next.
 
-The aggregator relays every message to every member in one order. `Board` is what follows from that sequence alone; the
-aggregator, the regions, the
-analyst and an auditor all keep one, so all of them refuse the same messages. What a member does about it is in
-`member`, what the aggregator does in
-`coordinator`. A board holds nothing secret and never looks at a clock.
+The aggregator relays every message to every member in one order. `Board` is what follows from that sequence alone;
+the aggregator, the regions, the analyst and an auditor all keep one, so all of them refuse the same messages. What a
+member does about it is in `member`, what the aggregator does in `coordinator`. A board holds nothing secret and never
+looks at a clock.
 
-Nobody has to trust the relay: a member that was shown another sequence computes another cohort, another list or another
-label, and the study stops.
+Nobody has to trust the relay: a member that was shown another sequence computes another cohort, another list or
+another label, and the study stops.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import cached_property
-from typing import Literal
 
-from hefed.crypto.hashing import tagged_hash
 from hefed.crypto.keys import subsets
 from hefed.crypto.label import SignedUse
 from hefed.crypto.parameters import PROFILES, Precision, Profile
@@ -24,112 +19,10 @@ from hefed.protocol import messages as m
 from hefed.protocol.cohort import Cohort
 from hefed.protocol.errors import EquivocationError, ProtocolError, SignatureError
 from hefed.protocol.messages import Message
+from hefed.protocol.record import Outcome, RoundRecord
 from hefed.protocol.roster import Roster
+from hefed.protocol.rules import RULES, Party, Phase, Rule
 from hefed.study import Study, StudyError
-
-
-class Phase(StrEnum):
-    """Where a study stands."""
-
-    INVITATION = "invitation"
-    APPROVAL = "approval"
-    DEALING = "dealing"
-    ACKNOWLEDGEMENT = "acknowledgement"
-    COHORT = "cohort"
-    CONTRIBUTION = "contribution"
-    OPENING = "opening"
-    ENDED = "ended"
-
-
-Party = Literal["analyst", "aggregator", "member", "contributor", "keyholder", "reader"]
-RUNNING = tuple(phase for phase in Phase if phase not in (Phase.INVITATION, Phase.ENDED))
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One line of the table: who may send a kind of message, in which phases, and the phase that follows once
-    `complete`.
-
-    `late` messages are also taken, without effect, in the phases after: their sender was slow, and its next message
-    follows on them.
-    """
-
-    kind: str
-    sender: Party
-    phases: tuple[Phase, ...]
-    then: Phase | None = None
-    late: bool = False
-
-
-P = Phase
-RULES: dict[str, Rule] = {
-    rule.kind: rule
-    for rule in (
-        #     kind             sender         in                           then, once complete         late
-        Rule("invitation",      "analyst",     (P.INVITATION,),             P.APPROVAL),
-        Rule("approval",        "member",      (P.APPROVAL,),               None,                       late=True),
-        Rule("dealing",         "aggregator",  (P.APPROVAL,),               P.DEALING),
-        Rule("deal",            "contributor", (P.DEALING,),                P.ACKNOWLEDGEMENT),
-        Rule("acknowledgement", "keyholder",   (P.ACKNOWLEDGEMENT,),        None,                       late=True),
-        Rule("complaint",       "keyholder",   (P.ACKNOWLEDGEMENT,),        P.ENDED),
-        Rule("proposal",        "aggregator",  (P.ACKNOWLEDGEMENT,),        P.COHORT),
-        Rule("cohort",          "contributor", (P.COHORT,),                 P.CONTRIBUTION),
-        Rule("contribution",    "contributor", (P.CONTRIBUTION,)),
-        Rule("open",            "aggregator",  (P.CONTRIBUTION, P.OPENING), P.OPENING),
-        Rule("check",           "contributor", (P.OPENING,),                None,                       late=True),
-        Rule("answer",          "keyholder",   (P.OPENING,),                None,                       late=True),
-        Rule("sum",             "aggregator",  (P.OPENING,),                P.CONTRIBUTION),
-        Rule("closing",         "reader",      (P.CONTRIBUTION,),           P.ENDED),
-        Rule("refusal",         "member",      RUNNING,                     P.ENDED),
-        Rule("end",             "aggregator",  RUNNING,                     P.ENDED),
-    )
-}  # fmt: skip
-"""Every transition of a study. `deal`, `cohort` and `closing` are complete when all of their senders have sent; the
-others at once.
-"""
-
-
-@dataclass
-class RoundRecord:
-    """What the board knows of a round."""
-
-    number: int
-    contributions: dict[str, Message] = field(default_factory=dict)
-    opens: list[m.Open] = field(default_factory=list)
-    open_digests: list[bytes] = field(default_factory=list)
-    checks: dict[str, m.Check] = field(default_factory=dict)
-    answers: dict[str, set[int]] = field(default_factory=dict)
-    sum: m.Sum | None = None
-    bytes_sent: int = 0
-
-    @property
-    def first(self) -> m.Contribution:
-        """A contribution's content; label, purpose and number of values are the same in all."""
-        content = next(iter(self.contributions.values())).content
-        assert isinstance(content, m.Contribution)  # noqa: S101  the board put nothing else there
-        return content
-
-    @cached_property
-    def list_digest(self) -> bytes:
-        """H over the label and every contributor's name and hash of its contribution, in order of names. Defined once
-        all are there.
-        """
-        parts: list[bytes | str] = [self.first.label]
-        for name in sorted(self.contributions):
-            parts += [name, self.contributions[name].body.attachments[0].sha256]
-        return tagged_hash("contributions", *parts)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a study ended: `result` or `error` by the readers' agreement, `refusal` or `complaint` by a member, `end` by
-    the aggregator.
-    """
-
-    how: Literal["result", "error", "refusal", "complaint", "end"]
-    by: str
-    words: str
-    missing: tuple[str, ...] = ()
 
 
 class Board:

@@ -2,8 +2,7 @@
 maps with text keys.
 
 cbor2 does the coding. It accepts more than the deterministic form, so a reader encodes again and compares: one value
-has one encoding, and a
-hash of the encoding is a hash of the value.
+has one encoding, and a hash of the encoding is a hash of the value.
 """
 
 from typing import Any

@@ -11,9 +11,9 @@ from hefed.protocol import codec
 class Cohort:
     """Everything that the sums of a study depend on, by hash where it is long.
 
-    An approval carries a member's keys for this study, so the hash of the approval fixes them. A contributor signs one
-    cohort a study and a keyholder
-    serves one, so no honest region is ever in two, and nobody can be taken out by a retry.
+    An approval carries a member's keys for this study, so the hash of the approval fixes them. A contributor signs
+    one cohort a study and a keyholder serves one, so no honest region is ever in two, and nobody can be taken out by
+    a retry.
     """
 
     federation: str

@@ -1,5 +1,5 @@
-"""What each sealed thing is bound to: its purpose, study, sender and recipient. What was sealed in one context opens in
-no other.
+"""What each sealed thing is bound to: its purpose, study, sender and recipient. What was sealed in one context opens
+in no other.
 """
 
 Context = tuple[bytes | str | int, ...]

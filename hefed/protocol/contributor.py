@@ -1,5 +1,5 @@
-"""A contributor's part: it deals its key, signs one cohort, and encrypts one vector a round under a label that only its
-own view of the study makes.
+"""A contributor's part: it deals its key, signs one cohort, and encrypts one vector a round under a label that only
+its own view of the study makes.
 """
 
 import secrets

@@ -2,9 +2,8 @@
 It holds no secret but its identity.
 
 Privacy never depends on this machine, and it alone cannot make a sum wrong without every reader noticing in the same
-round; it can only refuse service.
-Sans-IO: the caller passes the time and who is connected, stores every entry before it delivers it, and delivers entries
-in order.
+round; it can only refuse service. Sans-IO: the caller passes the time and who is connected, stores every entry before
+it delivers it, and delivers entries in order.
 """
 
 from collections.abc import Callable, Collection
@@ -14,10 +13,11 @@ from hefed.crypto.contribution import RunningSum
 from hefed.crypto.errors import CryptoError
 from hefed.crypto.packing import checked
 from hefed.protocol import messages as m
-from hefed.protocol.board import Board, Phase
+from hefed.protocol.board import Board
 from hefed.protocol.errors import ProtocolError
 from hefed.protocol.messages import Message
 from hefed.protocol.roster import Roster
+from hefed.protocol.rules import Phase
 
 
 @dataclass(frozen=True)

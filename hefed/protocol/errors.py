@@ -1,8 +1,8 @@
 """What can go wrong in the protocol, as types.
 
-`ProtocolError` is somebody else's fault: a message that must not be there, or says something it must not. `StudyEnded`
-is nobody's fault in
-particular: the study is over and says why. Words in these errors name members and messages, never a value of a patient.
+`ProtocolError` is somebody else's fault: a message that must not be there, or says something it must not.
+`StudyEnded` is nobody's fault in particular: the study is over and says why. Words in these errors name members and
+messages, never a value of a patient.
 """
 
 

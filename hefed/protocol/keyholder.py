@@ -1,5 +1,5 @@
-"""A keyholder's part: it keeps seeds, and multiplies their sum with public polynomials that nobody chose. It never sees
-an update or a sum.
+"""A keyholder's part: it keeps seeds, and multiplies their sum with public polynomials that nobody chose. It never
+sees an update or a sum.
 """
 
 import secrets

@@ -1,5 +1,5 @@
-"""Round 0: vectors that everybody can compute from the label, summed through the keys, noise, network and threshold of
-the real rounds.
+"""Round 0: vectors that everybody can compute from the label, summed through the keys, noise, network and threshold
+of the real rounds.
 """
 
 import hashlib

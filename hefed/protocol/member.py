@@ -1,11 +1,11 @@
 """A region in a study: contributor, keyholder and reader in one machine, each a few duties.
 
 The machine follows the study's public record (`board`). After every message of it, it looks down the table of duties
-and sends what is due; every message
-has a key, one message a key for ever, so a machine that is started again and shown the record from its beginning sends
-the same bytes or nothing.
+and sends what is due; every message has a key, one message a key for ever, so a machine that is started again and
+shown the record from its beginning sends the same bytes or nothing.
 
-It must not: touch sockets, files or clocks; take a state from the aggregator; let a secret into a message or an error.
+It must not: touch sockets, files or clocks; take a state from the aggregator; let a secret into a message or an
+error.
 """
 
 from collections.abc import Callable
@@ -14,13 +14,14 @@ from typing import Literal
 
 from hefed.crypto.errors import CryptoError
 from hefed.protocol import messages as m
-from hefed.protocol.board import Board, Phase
+from hefed.protocol.board import Board
 from hefed.protocol.contributor import ContributorPart
 from hefed.protocol.errors import ProtocolError
 from hefed.protocol.keyholder import KeyholderPart
 from hefed.protocol.ports import DeclinedError, Outgoing, Recall, Vault, Work
 from hefed.protocol.reader import ReaderPart
 from hefed.protocol.roster import Roster
+from hefed.protocol.rules import Phase
 
 Role = Literal["member", "contributor", "keyholder", "reader"]
 
@@ -52,8 +53,8 @@ place of its acknowledgement.
 
 
 class Member:
-    """One member's part in one study. Feed it the record with `receive`; send what it returns, in order, after storing
-    it.
+    """One member's part in one study. Feed it the record with `receive`; send what it returns, in order, after
+    storing it.
     """
 
     def __init__(

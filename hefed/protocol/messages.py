@@ -3,7 +3,7 @@
 `protocols/messages.cddl` is the schema of the bytes; the classes here are the same, as types. A message is a signed
 envelope
 
-    [body, signature]    body = the CBOR map of `Body`, signature = Ed25519 over "hefed/1 message" and the body
+[body, signature]    body = the CBOR map of `Body`, signature = Ed25519 over "hefed/1 message" and the body
 
 Long vectors are attachments: frames beside the envelope, bound by their hash and length in the body.
 """
@@ -63,8 +63,8 @@ class Invitation(Content):
 
 
 class Approval(Content):
-    """A member takes part: a salted commitment to its frozen table (contributors), a key for each dealer (keyholders),
-    a reading key (readers).
+    """A member takes part: a salted commitment to its frozen table (contributors), a key for each dealer
+    (keyholders), a reading key (readers).
     """
 
     kind: ClassVar[str] = "approval"
@@ -137,8 +137,8 @@ class Contribution(Content):
 
 
 class Open(Content):
-    """The aggregator: all contributions are there; these keyholders are at hand. A later attempt has fewer (or others)
-    of them.
+    """The aggregator: all contributions are there; these keyholders are at hand. A later attempt has fewer (or
+    others) of them.
     """
 
     kind: ClassVar[str] = "open"
@@ -168,8 +168,8 @@ class Answer(Content):
 class Sum(Content):
     """The aggregator closes a round: the sum (first attachment), after all answers.
 
-    `absent` are the contributors that signed no check value; their contributions follow as further attachments, in that
-    order.
+    `absent` are the contributors that signed no check value; their contributions follow as further attachments, in
+    that order.
     """
 
     kind: ClassVar[str] = "sum"

@@ -1,5 +1,5 @@
-"""A reader's part: it opens a round's sum by itself, trusting neither the aggregator nor any single keyholder, and goes
-on with the model by itself.
+"""A reader's part: it opens a round's sum by itself, trusting neither the aggregator nor any single keyholder, and
+goes on with the model by itself.
 """
 
 from dataclasses import dataclass, field
@@ -16,10 +16,11 @@ from hefed.crypto.opening import OpenedIntegers, answer_digest, open_sum
 from hefed.protocol import codec, known_answer
 from hefed.protocol import messages as m
 from hefed.protocol.answers import unpack_answers
-from hefed.protocol.board import Board, RoundRecord
+from hefed.protocol.board import Board
 from hefed.protocol.contexts import answer_context, content_key_context, finding_context
 from hefed.protocol.errors import EquivocationError, ProtocolError, SealError
 from hefed.protocol.ports import Vault, Vector, Work
+from hefed.protocol.record import RoundRecord
 from hefed.protocol.sealing import SealingKey, open_content, seal
 
 
@@ -37,9 +38,8 @@ LEAST_VALUES = 32
 """Of a round; shorter vectors are filled up with zeros.
 
 A label contains the hash of the last opened integers and is seen by the aggregator, which could try guesses of them.
-Each opened integer has some
-2^8 or more equally likely values of its noise, so 32 of them leave more than 2^256 guesses whatever is known of the
-sum.
+Each opened integer has some 2^8 or more equally likely values of its noise, so 32 of them leave more than 2^256
+guesses whatever is known of the sum.
 """
 
 

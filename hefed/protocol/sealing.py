@@ -1,8 +1,8 @@
 """Sealing to one recipient (HPKE, RFC 9180) and under a content key (ChaCha20-Poly1305).
 
 The key encapsulation is the hybrid of X25519 and ML-KEM-768, so that a recorded wire stays closed to a later quantum
-computer. Every seal binds a
-`context`: what it is for, which study, from whom, to whom. What was sealed for one purpose does not open for another.
+computer. Every seal binds a `context`: what it is for, which study, from whom, to whom. What was sealed for one
+purpose does not open for another.
 """
 
 import secrets
@@ -85,11 +85,11 @@ def seal(plaintext: bytes, public: bytes, context: tuple[bytes | str | int, ...]
 
 
 def seal_content(content_key: bytes, plaintext: bytes, context: tuple[bytes | str | int, ...]) -> bytes:
-    """Encrypts under a key that follows from the content key and the context; one plaintext a context, hence the fixed
-    nonce.
+    """Encrypts under a key that follows from the content key and the context; one plaintext a context, hence the
+    fixed nonce.
 
-    A keyholder that is set back to an old snapshot and is then asked something else has another context, so no nonce is
-    ever used twice.
+    A keyholder that is set back to an old snapshot and is then asked something else has another context, so no nonce
+    is ever used twice.
     """
     return _content_cipher(content_key, context).encrypt(bytes(12), plaintext, None)
 

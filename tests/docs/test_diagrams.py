@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from hefed.protocol.board import RULES, Phase
 from hefed.protocol.member import DUTIES
+from hefed.protocol.rules import RULES, Phase
 from protocols import diagrams
 
 

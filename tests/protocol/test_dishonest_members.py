@@ -9,10 +9,11 @@ from hefed.crypto.packing import add_packed, checked, pack_array, residue_array
 from hefed.crypto.parameters import PRECISE
 from hefed.protocol import keyholder as keyholder_module
 from hefed.protocol import messages as m
-from hefed.protocol.board import Board, Phase
+from hefed.protocol.board import Board
 from hefed.protocol.contexts import deal_context
 from hefed.protocol.errors import EquivocationError, SignatureError
 from hefed.protocol.ports import Outgoing
+from hefed.protocol.rules import Phase
 from hefed.protocol.sealing import seal
 from hefed.study import Study
 from tests.protocol.federation import Federation

@@ -3,7 +3,7 @@
 import numpy as np
 
 from hefed.protocol import messages as m
-from hefed.protocol.board import Phase
+from hefed.protocol.rules import Phase
 from hefed.study import Study
 from tests.protocol.federation import Federation
 

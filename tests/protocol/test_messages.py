@@ -7,8 +7,9 @@ import pytest
 
 from hefed.protocol import codec
 from hefed.protocol import messages as m
-from hefed.protocol.board import RULES, Board
+from hefed.protocol.board import Board
 from hefed.protocol.errors import EncodingError, EquivocationError, ProtocolError, RosterError, SignatureError
+from hefed.protocol.rules import RULES
 from tests.protocol.federation import Federation
 
 SCHEMA = (Path(__file__).parents[2] / "protocols" / "messages.cddl").read_text()

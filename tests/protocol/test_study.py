@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hefed.protocol.board import Phase
 from hefed.protocol.reader import LEAST_VALUES
+from hefed.protocol.rules import Phase
 from hefed.study import Study
 from tests.protocol.conftest import study_file
 from tests.protocol.federation import EXAMPLES, Federation

@@ -1,0 +1,52 @@
+"""What the public record says of a round, and of the end of a study."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from hefed.crypto.hashing import tagged_hash
+from hefed.protocol import messages as m
+from hefed.protocol.messages import Message
+
+
+@dataclass
+class RoundRecord:
+    """What the board knows of a round."""
+
+    number: int
+    contributions: dict[str, Message] = field(default_factory=dict)
+    opens: list[m.Open] = field(default_factory=list)
+    open_digests: list[bytes] = field(default_factory=list)
+    checks: dict[str, m.Check] = field(default_factory=dict)
+    answers: dict[str, set[int]] = field(default_factory=dict)
+    sum: m.Sum | None = None
+    bytes_sent: int = 0
+
+    @property
+    def first(self) -> m.Contribution:
+        """A contribution's content; label, purpose and number of values are the same in all."""
+        content = next(iter(self.contributions.values())).content
+        assert isinstance(content, m.Contribution)  # noqa: S101  the board put nothing else there
+        return content
+
+    @cached_property
+    def list_digest(self) -> bytes:
+        """H over the label and every contributor's name and hash of its contribution, in order of names. Defined once
+        all are there.
+        """
+        parts: list[bytes | str] = [self.first.label]
+        for name in sorted(self.contributions):
+            parts += [name, self.contributions[name].body.attachments[0].sha256]
+        return tagged_hash("contributions", *parts)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a study ended: `result` or `error` by the readers' agreement, `refusal` or `complaint` by a member, `end`
+    by the aggregator.
+    """
+
+    how: Literal["result", "error", "refusal", "complaint", "end"]
+    by: str
+    words: str
+    missing: tuple[str, ...] = ()

@@ -1,0 +1,226 @@
+"""Cheap truths about the documents: what they name exists, and what they must name is named."""
+
+import json
+import math
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+import hefed
+import hefed.cli
+import hefed.statistics
+from hefed.crypto.parameters import PROFILES, Precision
+from hefed.node import link, region
+from hefed.protocol.messages import KINDS
+from hefed.protocol.reader import LEAST_VALUES
+from hefed.statistics.model import Phase
+from hefed.study import Cox, Heading, Limits, Logistic, Security, Study
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("protocols/**/*.md"), *ROOT.glob("examples/**/*.md")])
+README, SECURITY = ROOT / "README.md", ROOT / "SECURITY.md"
+STUDY, REVEALED = ROOT / "protocols" / "study.md", ROOT / "protocols" / "revealed.md"
+
+
+def text(path):
+    return path.read_text(encoding="utf-8")
+
+
+def without_code(path):
+    return re.sub(r"^```.*?^```", "", text(path), flags=re.MULTILINE | re.DOTALL)
+
+
+def rows(path, columns):
+    """The cells of all table rows with so many columns."""
+    lines = (line.strip().strip("|").split("|") for line in text(path).splitlines() if line.startswith("|"))
+    return [[cell.strip().strip("`") for cell in cells] for cells in lines if len(cells) == columns]
+
+
+# --- What is named exists -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)]+)\)", without_code(path)):
+        if not target.startswith("https://"):
+            assert (path.parent / target.partition("#")[0]).exists(), target
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_that_are_named_exist(path):
+    for name in re.findall(r"\b((?:hefed|protocols|tests|examples|benchmarks)/[\w./*-]*\w/?)", text(path)):
+        assert list(ROOT.glob(name)), name
+
+
+def test_names_in_code_that_are_named_exist():
+    for path in DOCUMENTS:
+        for name, file in re.findall(r"`(\w+)` in `((?:hefed|tests)/[\w/]+\.py)`", text(path)):
+            assert re.search(rf"\b{name}\b", text(ROOT / file)), f"{name} in {file}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_machine_path_host_or_address_slips_in(path):
+    for pattern in (r"/(?:work|home|tmp|root|Users)/", r"[\w.]+@\w+\.\w", r"\b(?:\d{1,3}\.){3}\d{1,3}\b", r"localhost"):
+        assert not re.search(pattern, text(path)), pattern
+
+
+# --- README ---------------------------------------------------------------------------------------
+
+
+def study_of_readme():
+    (block,) = re.findall(r"^```toml\n(.*?)^```", text(README), flags=re.MULTILINE | re.DOTALL)
+    return block
+
+
+SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
+    "study": (Heading,),
+    "model": (Cox, Logistic),
+    "security": (Security,),
+    "limits": (Limits,),
+}
+
+
+def test_the_study_file_in_the_readme_has_every_key_and_no_other():
+    section, keys = "", {}
+    for line in study_of_readme().splitlines():
+        if found := re.match(r"\[(\w+)", line):
+            section = found[1]
+        elif found := re.match(r"(?:# )?(\w+) = ", line):
+            keys.setdefault(section, set()).add(found[1])
+    assert keys.pop("regions") == {"data"}
+    assert keys == {name: {key for model in models for key in model.model_fields} for name, models in SECTIONS.items()}
+
+
+def test_the_study_file_in_the_readme_loads_and_shows_the_defaults(tmp_path):
+    (tmp_path / "all.toml").write_text(study_of_readme(), encoding="utf-8")
+    needed = {"id", "purpose", "kind", "duration", "event", "covariates"}
+    content = tomllib.loads(study_of_readme())
+    sparse = {name: {key: value for key, value in content[name].items() if key in needed} for name in SECTIONS}
+    lines = []
+    for name, values in sparse.items():
+        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    for name, values in content["regions"].items():
+        lines += [f"[regions.{name}]", f"data = {json.dumps(values['data'])}"]
+    (tmp_path / "sparse.toml").write_text("\n".join(lines), encoding="utf-8")
+    assert Study.load(tmp_path / "all.toml").public() == Study.load(tmp_path / "sparse.toml").public()
+
+
+def test_every_option_of_simulate_is_in_the_readme():
+    import inspect
+
+    for option in inspect.signature(hefed.cli.simulate).parameters:
+        if option != "study_file":
+            assert f"--{option}" in text(README)
+
+
+def test_the_exit_codes_are_those_of_the_command_line():
+    codes = [cells[0] for cells in rows(README, 2)]
+    assert {"0", str(hefed.cli.EXIT_FAILED), str(hefed.cli.EXIT_INPUT)} <= set(codes)
+
+
+def test_the_changelog_knows_this_version():
+    assert f"## [{hefed.__version__}]" in text(ROOT / "CHANGELOG.md")
+
+
+# --- The specification ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_message_is_specified(kind):
+    assert f"**`{kind}`**" in text(STUDY)
+
+
+def test_the_page_s_times_are_the_code_s():
+    from hefed.node import aggregator, analyst, work
+
+    page = " ".join(text(STUDY).split())
+    assert f"does so {region.PATIENCE:.0f} s after the study expires" in page
+    assert f"gives up by itself {analyst.SILENCE:.0f} s after" in page
+    assert f"and {analyst.GRACE:.0f} s after the study has expired" in page
+    assert f"not been connected for {aggregator.GONE_AFTER:.0f} s" in page
+    assert f"(and {work.CLOCK_TOLERANCE:.0f} s for differing clocks)" in page
+    assert link.MAX_ATTACHMENT == 2**30
+    assert "at most 1 GiB an attachment" in page
+
+
+def phases(of=Phase):
+    return {phase for direct in of.__subclasses__() for phase in ({direct} | phases(direct))}
+
+
+def test_every_round_of_every_statistic_is_on_the_page_of_what_is_revealed():
+    purposes = {phase.purpose for phase in phases()}
+    assert len(purposes) > 5
+    for purpose in {*purposes, "known answer"}:
+        assert f"`{purpose}`" in text(REVEALED)
+
+
+def test_the_numbers_of_values_on_that_page_are_the_code_s():
+    from hefed.statistics import Cox as CoxModel
+    from hefed.statistics import Logistic as LogisticModel
+    from hefed.statistics.columns import Means, Ranges, Scales, Spreads, Variances
+    from hefed.statistics.cox_shared import Layout, TimeRanges
+
+    p = 5
+    names = tuple(f"x{j}" for j in range(p))
+    cox = CoxModel(names, "time", "event", regions=3, noise_bits=70)
+    assert Ranges(cox).exponents().size == 27 + 129 * p
+    zeros, ints = 0.0 * cox.first_phase().exponents()[:p], cox.first_phase().exponents()[:p]
+    assert Means(cox, 8, ints).exponents().size == 2 + p
+    assert Spreads(cox, 8, 9, 9, zeros, zeros).exponents().size == 129 * p
+    assert Variances(cox, 8, 9, 9, zeros, ints).exponents().size == p
+    assert TimeRanges.vote.size == 40
+    scales = Scales(90, 30, zeros, zeros + 1, zeros + 3, zeros + 1)
+    assert cox.after_columns(scales).exponents().size == 1 + p + p * (p + 1) // 2
+    q = p + 1
+    logistic = LogisticModel(names, "y", regions=3, noise_bits=70)
+    assert logistic.after_columns(scales).exponents().size == 1 + q + q * (q + 1) // 2
+    assert Layout(p, 20, 4).size == (1 + p + p * (p + 1) // 2) * (20 + 4)
+
+
+# --- SECURITY.md ----------------------------------------------------------------------------------
+
+
+def test_the_figures_of_noise_and_precision_are_the_code_s():
+    table = [cells for cells in rows(SECURITY, 7) if cells[0] in PROFILES]
+    assert len(table) == 5
+    for profile, n, t, contributors, answer, opened, error in table:
+        precision = Precision(PROFILES[profile], int(n), int(t), int(contributors))
+        assert float(answer) == round(precision.sigma_answer, 1)
+        assert float(opened) == round(precision.sigma_opened, 1)
+        assert error == f"2^{math.log2(precision.error(0)):.1f}"
+
+
+def test_the_parameter_sets_of_the_estimates_are_the_code_s():
+    table = {cells[0]: cells[1:3] for cells in rows(SECURITY, 5) if cells[0] in PROFILES}
+    assert table == {name: [str(profile.ring_degree), str(profile.modulus_bits)] for name, profile in PROFILES.items()}
+
+
+def test_the_deviation_that_is_left_is_the_one_of_the_estimates():
+    """sigma_0 of the argument for privacy, from the variances that the code uses."""
+    for contributors in (3, 32, 4096):
+        precision = Precision(PROFILES["precise"], 3, 2, contributors)
+        inverse = 2 * (1 / precision.variance_contribution + contributors / precision.variance_answer)
+        assert round(1 / math.sqrt(inverse), 3) == 3.204
+    assert "= 3.204" in text(SECURITY)
+
+
+def test_guesses_of_what_a_label_hides_are_as_many_as_the_page_says():
+    """In the smallest study that is allowed, to who knows all noise but that of one answer."""
+    smallest = min(
+        Precision(profile, n, t, max(3, t + 1)).sigma_answer
+        for profile in PROFILES.values()
+        for n in range(2, 9)
+        for t in range(2, n + 1)
+    )
+    assert f"deviation {smallest:.1f} or more" in " ".join(text(SECURITY).split())
+    assert f"at least {LEAST_VALUES} values" in " ".join(text(SECURITY).split())
+    assert LEAST_VALUES * math.log2(smallest * math.sqrt(2 * math.pi)) > 256
+
+
+def test_the_check_of_a_sum_is_as_good_as_the_page_says():
+    worst = min(min(profile.primes) for profile in PROFILES.values())
+    assert 3 * math.log2(2 / worst) < -134
+    assert "(2/p)^3 < 2^-134" in " ".join(text(SECURITY).split())
