@@ -224,3 +224,19 @@ def test_the_check_of_a_sum_is_as_good_as_the_page_says():
     worst = min(min(profile.primes) for profile in PROFILES.values())
     assert 3 * math.log2(2 / worst) < -134
     assert "(2/p)^3 < 2^-134" in " ".join(text(SECURITY).split())
+
+
+def test_the_distances_of_the_argument_are_as_small_as_the_page_says():
+    page = " ".join(text(SECURITY).split())
+    log2_opened, contributors = 30, 32
+    # eta_epsilon(Z^k) <= sqrt(ln(2 k (1 + 1/epsilon)) / pi) is at most sqrt(pi) sigma_0 for this epsilon.
+    log2_epsilon_for_one = 1 - (math.pi * 3.204) ** 2 / math.log(2)
+    assert -143 < 3 + log2_epsilon_for_one < -142
+    assert "k 2^-142 a coefficient" in page
+    assert 3 + log2_epsilon_for_one + math.log2(contributors) + log2_opened < -107
+    assert "2^-107 for 2^30 opened values of 32 contributors" in page
+    # The samplers: what lies beyond 11 deviations, and 51,138 thresholds rounded to 127 bits.
+    tail, rounding = 2 * math.exp(-(11**2) / 2), 51_138 * 2.0**-127
+    assert math.log2(tail + rounding) < -80
+    assert -80 + math.log2(contributors + 1) + log2_opened < -44
+    assert "2^-44 for the same number of values" in page
