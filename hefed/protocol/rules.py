@@ -1,4 +1,4 @@
-"""The one table of a study: its phases, and who may send what in them. `board` applies it; diagrams are drawn from it."""
+"""The table of a study: its phases, and who may send what in them. `board` applies it; diagrams are drawn from it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
