@@ -10,7 +10,7 @@ Knows no study, no message and no socket. Import what is needed from its modules
     selftest       the engines against each other and against SEAL, for the start of a node
     errors         what is refused, by type
 
-    hashing, sampling, ring, packing, seal, lanes, kernels     what these are made of
+    hashing, sampling, ring, packing, masking, seal, lanes, kernels     what these are made of
 
 This file imports nothing, so that it costs nothing; numba, SEAL and the compiled kernels are loaded when first needed.
 """

@@ -52,6 +52,19 @@ def test_the_largest_residues_do_not_overflow(profile):
     assert check_value(profile, packing.pack(profile, residues), 5000, LIST) == by_definition(profile, residues, LIST)
 
 
+@BOTH
+@pytest.mark.parametrize("sign", [1, -1])
+def test_products_that_are_all_as_large_as_can_be_do_not_overflow(profile, sign):
+    """c_j = y_j^-1 (p - 1) / 2 makes every product with y half a prime, with one sign: the most float64 has to hold."""
+    rows = []
+    for k, p in enumerate(profile.primes):
+        y = uniform_polynomials(profile, tagged_hash("check y", LIST, 1), 0, 1)[0, k].tolist()
+        rows.append([sign * pow(w, -1, p) * (p // 2) % p for w in y])
+    residues = np.array(rows, np.uint64)
+    packed = packing.pack(profile, residues)
+    assert check_value(profile, packed, profile.ring_degree, LIST) == by_definition(profile, residues, LIST)
+
+
 def test_blocks_beyond_the_first_n_have_factors_of_the_next_polynomial():
     values = 2048 * 2049 + 3
     residues = np.zeros((1, values), np.uint64)

@@ -1,9 +1,14 @@
 """The noise of opened integers is what the one function says: its variance, its shape, its bound."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy.stats import chi2, norm
 
+from hefed.crypto import packing, ring
+from hefed.crypto.keys import Seed
+from hefed.crypto.masking import PublicProducts
 from hefed.crypto.parameters import COMPACT, PRECISE, VARIANCE_SEAL
 from tests.crypto.federation import Federation
 
@@ -46,3 +51,34 @@ def test_noise_of_different_values_and_labels_is_independent():
     for a, b in [(first, second), (first[1:], first[:-1]), (first[2048:], first[:-2048])]:
         assert abs((a * b).sum()) / scale < 6
         assert not np.array_equal(a, b)
+
+
+def own_noise(federation, i):
+    """e_i, which only the contributor itself can take out of its contribution: c + a_L s - m."""
+    profile, values = federation.profile, federation.label.values
+    secret = federation.keys[i].secret_polynomial(profile)
+    masks, group = PublicProducts(federation.label, secret), ring.lane_group(profile)
+    masks.fill(0, group, 0, profile.blocks(values))
+    p = profile.primes[0]
+    product = group.T.reshape(-1)[:values].astype(np.int64)
+    contribution = packing.unpack(profile, federation.encrypt(i), values)[0].astype(np.int64)
+    noise = (contribution + product - (federation.messages[i] % p).astype(np.int64)) % p
+    return np.where(noise > p // 2, noise - p, noise)
+
+
+def test_each_contributor_s_own_noise_is_its_secret_s_and_each_label_s():
+    federations = [Federation(COMPACT, 8192, round=r) for r in (1, 2)]
+    noises = [own_noise(f, i).astype(float) for f in federations for i in (0, 1)]
+    variance = float(federations[0].precision.variance_contribution)
+    for noise in noises:
+        assert UNLIKELY < chi2.sf((noise**2).sum() / variance, noise.size) < 1 - UNLIKELY
+    for a, b in combinations(noises, 2):
+        assert abs((a * b).sum()) / (variance * a.size**0.5) < 6
+    assert np.array_equal(own_noise(federations[0], 0), noises[0])  # the same label: the same noise
+
+
+def test_noise_depends_on_the_noise_secret():
+    first, second = Federation(COMPACT, 100), Federation(COMPACT, 100)
+    key = second.keys[0]
+    key.noise_secret = Seed(bytes(32))
+    assert not np.array_equal(own_noise(first, 0), own_noise(second, 0))

@@ -194,6 +194,16 @@ def test_vectors_that_end_anywhere_in_a_block_pack_and_add(profile, offset, bloc
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+def test_a_sum_of_exactly_the_prime_is_zero_and_one_more_is_one(profile):
+    first = np.array([[1, p - 1, p - 1, 0] for p in profile.primes], np.uint64)
+    second = np.array([[p - 1, 1, 2, 0] for p in profile.primes], np.uint64)
+    total = packing.residue_array(profile, 4)
+    for residues in (first, second):
+        packing.add_packed(profile, packing.checked(profile, packing.pack(profile, residues), 4), 4, total)
+    assert total[:, :4].tolist() == [[0, 0, 1, 0]] * len(profile.primes)
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 @pytest.mark.parametrize("values", [1, 5, 231])
 def test_bytes_of_the_wrong_length_are_refused(profile, values):
     packed = packing.pack(profile, np.zeros((len(profile.primes), values), np.uint64))

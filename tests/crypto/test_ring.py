@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hefed.crypto import ring
+from hefed.crypto import kernels, ring
 from hefed.crypto.parameters import PROFILES
 
 CASES = [(profile, k) for profile in PROFILES.values() for k in range(len(profile.primes))]
@@ -112,6 +112,41 @@ def test_multiply_and_add_agree_with_integers(profile, k):
             expected = int(subtracted[j, lane]) * int(key[j, 0]) + int(summand[j, lane])
             assert int(group[j, lane]) % p == expected % p
     assert np.all(np.abs(group) < 2 * p)
+
+
+@pytest.mark.parametrize(("profile", "k"), CASES, ids=IDS)
+def test_noise_and_messages_carry_residues_over_both_ends(profile, k):
+    p = profile.primes[k]
+    cases = [
+        (0, 0, 0),
+        (p - 1, 1, 0),
+        (0, -1, 0),
+        (p - 1, 0, 1),
+        (0, 0, -1),
+        (p - 1, 4000, p // 2),
+        (0, -4000, -(p // 2)),
+    ]
+    cases += [(17, 0, 2**45), (p - 1, -5, 2**46 - 1), (1, 5, -(2**44))]
+    residues, noise, message = (np.zeros((profile.ring_degree, ring.LANES)) for _ in range(3))
+    for j, case in enumerate(cases):
+        residues[j], noise[j], message[j] = case
+    with_message = residues.copy()
+    kernels.add_noise(residues, noise, float(p))
+    kernels.add_noise_and_message(with_message, noise, message, float(p), 1.0 / p)
+    for j, (c, e, m) in enumerate(cases):
+        assert residues[j].tolist() == [(c + e) % p] * ring.LANES
+        assert with_message[j].tolist() == [(c + e + m) % p] * ring.LANES
+
+
+@pytest.mark.parametrize(("profile", "k"), CASES, ids=IDS)
+def test_messages_far_above_the_prime_are_reduced_exactly(profile, k):
+    p, rng = profile.primes[k], np.random.default_rng(9)
+    shape = (profile.ring_degree, ring.LANES)
+    message = np.rint(np.ldexp(rng.uniform(-1, 1, shape), rng.integers(0, profile.modulus_bits - 1, shape)))
+    residues = np.full(shape, float(p - 1))
+    kernels.add_noise_and_message(residues, np.zeros(shape), message, float(p), 1.0 / p)
+    expected = [(p - 1 + int(m)) % p for m in message.reshape(-1).tolist()]
+    assert residues.reshape(-1).tolist() == expected
 
 
 def test_a_ring_key_says_nothing_of_itself_and_can_be_erased():

@@ -137,6 +137,15 @@ def test_words_that_are_not_below_the_prime_are_replaced_in_rising_order():
     assert not group.any()
 
 
+@pytest.mark.parametrize(("excess", "expected"), [(-1, -1), (0, 7), (1, 7)])
+def test_the_prime_itself_is_the_first_word_to_be_replaced(excess, expected):
+    p, n = COMPACT.primes[0], COMPACT.ring_degree
+    streams = {(0, 0): (p + excess).to_bytes(6, "little"), (1, 0): (7).to_bytes(6, "little")}
+    group = np.zeros((n, LANES))
+    UniformSource(COMPACT, KEY, 0, 0, canned(streams)).fill(group, 1)
+    assert group[0, 0] == (p - 1 if expected == -1 else expected)
+
+
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 def test_uniform_polynomials_are_uniform(profile):
     polynomials = uniform_polynomials(profile, KEY, 0, 40)
