@@ -1,0 +1,128 @@
+"""However `hefed simulate` ends, no process stays behind and no secret is left in a file."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.node.runs import (
+    hefed,
+    parties_in,
+    processes_of,
+    read_until,
+    secret_files,
+    started,
+    study_file,
+    wait_for,
+)
+
+
+def _nothing_is_left(folder: Path) -> bool:
+    return not processes_of(folder) and not secret_files(folder)
+
+
+def _is_locked(folder: Path) -> bool:
+    inode = (folder / "lock").stat().st_ino
+    return any(f":{inode} " in line for line in Path("/proc/locks").read_text().splitlines())
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Iterator[Path]:
+    """The example study; what a test that failed leaves running is ended after it."""
+    yield study_file(tmp_path)
+    for number in processes_of(tmp_path):
+        os.kill(number, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 128 + 15)], ids=str)
+def test_a_signal_in_the_middle_of_a_study_ends_everything(study: Path, number: int, code: int) -> None:
+    out = study.parent / "out"
+    with started("simulate", study, "--out", out) as process:
+        read_until(process, "round 3")
+        assert len(parties_in(out)) == 4
+        assert len(secret_files(out)) == 4 + 3  # identities and study keys
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=15)
+        assert _nothing_is_left(out)  # at once: simulate itself waited for its parties
+    assert process.returncode == code
+    assert "Traceback" not in said
+    assert not (out / "result.json").exists()
+
+
+def test_a_closed_terminal_while_the_parties_start_ends_everything(study: Path) -> None:
+    out = study.parent / "out"
+    with started("simulate", study, "--out", out) as process:
+        wait_for(lambda: len(parties_in(out)) == 4)
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=15)
+        assert _nothing_is_left(out)
+    assert process.returncode == 128 + 1
+
+
+def test_when_simulate_is_killed_its_parties_end_by_themselves_and_destroy_their_secrets(study: Path) -> None:
+    out = study.parent / "out"
+    with started("simulate", study, "--out", out) as process:
+        read_until(process, "round 3")
+        assert len(parties_in(out)) == 4
+        assert len(secret_files(out)) == 4 + 3
+        process.kill()
+        process.communicate()
+        wait_for(lambda: _nothing_is_left(out), 10)
+
+
+def test_when_simulate_is_killed_while_its_parties_start_they_end_too(study: Path) -> None:
+    out = study.parent / "out"
+    with started("simulate", study, "--out", out) as process:
+        wait_for(lambda: len(parties_in(out)) == 4)
+        process.kill()
+        process.communicate()
+        wait_for(lambda: _nothing_is_left(out), 15)
+        assert not list(out.glob("parties/*/state.sqlite")) or not secret_files(out)
+
+
+def test_a_folder_whose_simulation_was_killed_can_be_used_again_at_once(study: Path) -> None:
+    out = study.parent / "out"
+    with started("simulate", study, "--out", out) as process:
+        read_until(process, "round 1")
+        parties = parties_in(out)
+        os.kill(parties["orebro"], signal.SIGSTOP)  # one that takes its time to end
+        process.kill()
+        process.communicate()
+        wait_for(lambda: set(parties_in(out)) == {"orebro"})
+        with started("simulate", study, "--out", out) as again:
+            wait_for(lambda: _is_locked(out / "parties"))
+            assert set(parties_in(out)) == {"orebro"}
+            os.kill(parties["orebro"], signal.SIGCONT)
+            read_until(again, "regions read their tables")
+            assert set(parties_in(out)) == {"aggregator", "halland", "kronoberg", "orebro"}
+            assert parties["orebro"] != parties_in(out)["orebro"]
+            again.terminate()
+            again.communicate(timeout=15)
+            assert _nothing_is_left(out)
+
+
+def test_while_one_simulation_runs_another_is_kept_out_of_its_folder(study: Path) -> None:
+    out = study.parent / "out"
+    with started("simulate", study, "--out", out) as process:
+        read_until(process, "starting the parties")
+        wait_for(lambda: len(parties_in(out)) == 4)
+        second = hefed("simulate", study, "--out", out)
+        assert (second.code, second.out) == (2, "")
+        assert second.err.splitlines()[-1] == (
+            f"hefed: {out / 'parties'} is in use by another hefed process; stop that one first"
+        )
+        assert len(parties_in(out)) == 4
+        assert len(secret_files(out)) >= 4
+
+
+def test_when_the_aggregator_dies_simulate_says_so_and_ends(study: Path) -> None:
+    out = study.parent / "out"
+    with started("simulate", study, "--out", out) as process:
+        read_until(process, "round 2")
+        os.kill(parties_in(out)["aggregator"], signal.SIGKILL)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert err.splitlines()[-1].startswith("hefed: the aggregator has stopped: ")
+    assert _nothing_is_left(out)
