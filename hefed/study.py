@@ -175,7 +175,7 @@ class Limits(_Section):
 
     rounds: Annotated[int, Field(ge=1, le=1000)] = 40
     step: Annotated[float, Field(gt=0, le=20)] = 2.0
-    linear_predictor: Annotated[float, Field(gt=0, le=300)] = 100.0
+    linear_predictor: Annotated[float, Field(gt=0, le=100)] = 100.0
     min_effective: Annotated[float, Field(ge=1, le=1e6)] = 5.0
     wait: Seconds = 120
 

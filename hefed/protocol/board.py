@@ -45,7 +45,6 @@ class Board:
         self.closings: dict[str, m.Closing] = {}
         self.outcome: Outcome | None = None
         self.last_digest: dict[str, bytes] = {}
-        self._posted: set[bytes] = set()
 
     # --- what follows from the record
     # -------------------------------------------------------------------------------------------

@@ -38,6 +38,11 @@ class ContributorPart:
 
         return ContributorKey.from_bytes(self._vault.get_or_create("contributor key", deal))
 
+    def forget(self) -> None:
+        """Erases the key from memory, as far as Python allows."""
+        if "_key" in self.__dict__:
+            self._key.erase()
+
     def commitment(self) -> bytes:
         """The salted commitment to the frozen table. The same table must give it again after a restart."""
         return self._work.commitment(self._vault.get_or_create("table salt", lambda: secrets.token_bytes(32)))

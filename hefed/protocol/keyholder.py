@@ -39,7 +39,7 @@ class KeyholderPart:
         board = self._board
         for dealer in sorted(board.deals):
             try:
-                self._seeds(dealer)
+                self._seeds(dealer).erase()
             except (SealError, SeedError) as error:
                 return m.Complaint(dealer=dealer, words=str(error)[: m.MAX_WORDS])
         content_keys = {}
@@ -73,7 +73,16 @@ class KeyholderPart:
         if board.cohort_signatures != set(board.study.contributors):
             raise ProtocolError("not every contributor has signed the cohort; nothing will be opened")
         deals = {dealer: self._seeds(dealer) for dealer in sorted(board.deals)}
-        return ShareKeys.combine(board.profile, board.study_digest, board.cohort.digest, deals)
+        try:
+            return ShareKeys.combine(board.profile, board.study_digest, board.cohort.digest, deals)
+        finally:
+            for seeds in deals.values():
+                seeds.erase()
+
+    def forget(self) -> None:
+        """Erases the shares from memory, as far as Python allows."""
+        if "_share_keys" in self.__dict__:
+            self._share_keys.erase()
 
     @property
     def is_asked(self) -> bool:

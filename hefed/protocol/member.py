@@ -95,23 +95,35 @@ class Member:
         if self.ended:
             return []
         try:
-            message = m.read_message(envelope, self.board.roster)
-            self.board.post(message)
-            if message.body.kind == "invitation":
-                self._begin()
-            if attachments:
-                self._take(message, attachments)
-            return self._due()
-        except DeclinedError as refusal:
-            return self._refuse(str(refusal))
-        except (ProtocolError, CryptoError) as error:
-            return self._refuse(str(error))
+            outgoing = self._follow(envelope, attachments)
+        except (DeclinedError, ProtocolError, CryptoError) as error:
+            outgoing = self._refuse(str(error))
+        if self.ended:
+            self._forget()
+        return outgoing
 
     def decline(self, words: str) -> list[Outgoing]:
         """Ends the study on the region's own account, for instance when its deadline is over."""
-        return [] if self.ended else self._refuse(words)
+        if self.ended:
+            return []
+        self._forget()
+        return self._refuse(words)
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _follow(self, envelope: bytes, attachments: tuple[bytes, ...]) -> list[Outgoing]:
+        message = m.read_message(envelope, self.board.roster)
+        self.board.post(message)
+        if message.body.kind == "invitation":
+            self._begin()
+        if attachments:
+            self._take(message, attachments)
+        return self._due()
+
+    def _forget(self) -> None:
+        for part in (self.contributor, self.keyholder):
+            if part is not None:
+                part.forget()
 
     def _begin(self) -> None:
         study, board = self.board.study, self.board

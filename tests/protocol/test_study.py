@@ -6,9 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hefed.crypto.errors import SeedError
+from hefed.crypto.parameters import PRECISE, Precision
+from hefed.node.work import make_model
 from hefed.protocol.reader import LEAST_VALUES
 from hefed.protocol.rules import Phase
-from hefed.study import Study
+from hefed.study import Study, StudyError
 from tests.protocol.conftest import study_file
 from tests.protocol.federation import EXAMPLES, Federation
 
@@ -96,3 +99,31 @@ def test_a_regions_own_words_end_the_study_when_its_table_is_not_fit(small_study
     assert federation.board.outcome.how == "refusal"
     assert federation.board.outcome.by == "orebro"
     assert "DEATH_EVENT" in federation.board.outcome.words
+
+
+def test_keys_are_erased_from_memory_when_the_study_is_over(finished: Federation) -> None:
+    for party in finished.parties.values():
+        if party.machine.contributor is not None:
+            with pytest.raises(SeedError, match="erased"):
+                party.machine.contributor._key.seeds_for(0)
+        shares = party.machine.keyholder._share_keys
+        assert shares.subsets == ()
+        with pytest.raises(SeedError):
+            shares.share((0,))
+
+
+@pytest.mark.parametrize("limits", [{"rounds": 1000, "step": 1e6, "linear_predictor": 100.0, "min_effective": 1e6}, {}])
+def test_every_limit_that_a_study_may_state_is_one_that_the_statistics_take(
+    limits: dict[str, float], cox_study: Study
+) -> None:
+    definition = cox_study.public()
+    definition["limits"] |= limits
+    make_model(Study.from_public(definition), Precision(PRECISE, 3, 2, 3))
+
+
+@pytest.mark.parametrize("name", ["linear_predictor", "step", "rounds", "min_effective"])
+def test_a_limit_beyond_what_the_statistics_take_is_refused_in_the_study(name: str, cox_study: Study) -> None:
+    definition = cox_study.public()
+    definition["limits"][name] = 1e7
+    with pytest.raises(StudyError, match=name):
+        Study.from_public(definition)
