@@ -124,9 +124,6 @@ class Newton(Phase[R]):
         noise = here.log_likelihood_error + before.log_likelihood_error
         return gain < -(noise + LIKELIHOOD_ROUNDING * abs(before.log_likelihood))
 
-    def _number(self) -> str:
-        return f"newton {self.evaluations + 1}"
-
     def _halve(self, accepted: Point) -> "tuple[Newton[R], str]":
         if self.halvings >= MAXIMUM_HALVINGS:
             raise ModelError(

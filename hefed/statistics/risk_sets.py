@@ -14,10 +14,10 @@ from hefed.statistics.arithmetic import Float, Int
 from hefed.statistics.errors import LocalError
 from hefed.statistics.model import Prepared, Specification, Table
 
-LARGEST_MOVE: Final = 3.0
+LARGEST_MOVE: Final = 4.0
 """Largest change of a linear predictor by one coefficient in one step of a Cox fit. Hazards grow exponentially, so that
-Newton's first steps overshoot where a few patients have extreme values, to points at which hardly anybody else counts;
-with at most 20-fold changes they do not, and take no more steps in all."""
+Newton's first steps overshoot where a few patients have extreme values, to points at which hardly anybody else counts.
+Changes of hazard by a factor of at most exp(4) rarely do, and take hardly more steps in all."""
 
 Ties = Literal["breslow", "efron"]
 

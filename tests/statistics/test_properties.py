@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hefed.statistics import Cox, FitResult, Limits, Logistic, Model, State
+from hefed.statistics import Cox, FitResult, Limits, Logistic, Model, State, StatisticsError
 from hefed.statistics.arithmetic import Float
 from hefed.statistics.likelihood import Point
 from hefed.statistics.newton import Newton
@@ -168,6 +168,27 @@ def test_bounds_hold_wherever_the_next_point_is(seed: int, kind: str, ties: str,
         values = likelihood.contribution(rows, point, None)
         assert (np.abs(values) <= np.ldexp(1.0, exponents)).all()
         evaluations[point.tobytes()] = Point(point, likelihood.evaluation(point, values, exponents))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from(KINDS), st.integers(0, 8), st.floats(0.0, 1.0))
+def test_false_sums_end_in_a_result_or_a_clear_error(seed: int, kind: str, honest: int, share: float) -> None:
+    """A region that lies can make any sum of the range that readers accept; no reader may fall over it."""
+    one = model(kind, 2)
+    rows = [one.prepare(table(region)) for region in split(data(seed % 50), (70, 50))]
+    random, state = np.random.default_rng(seed), one.start()
+    try:
+        while not state.finished:
+            total = np.sum([one.contribution(part, state) for part in rows], axis=0)
+            if state.rounds >= honest:
+                largest = 2 * np.ldexp(1.0, one.request(state).exponents.astype(np.int64))
+                lie = random.uniform(-1, 1, len(total)) * largest
+                total = np.clip(np.where(random.uniform(size=len(total)) < share, lie, total), -largest, largest)
+            state = one.step(state, total)
+    except StatisticsError:
+        return
+    assert state.result is not None
+    assert np.isfinite([*state.result.estimate, *state.result.std_error]).all()
 
 
 def test_outliers_do_not_make_a_region_refuse() -> None:
