@@ -1,0 +1,216 @@
+"""`hefed simulate` as a person meets it: what it says while it runs, when it cannot, and when there is no answer."""
+
+import hashlib
+import os
+import pty
+import re
+import select
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.node.runs import (
+    COX,
+    LOGISTIC,
+    REGIONS,
+    command,
+    environment,
+    free_port,
+    hefed,
+    processes_of,
+    secret_files,
+    study_file,
+)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Every file below a folder, by name, with the hash of what is in it."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Iterator[Path]:
+    """A folder with a study and what an earlier run left; whatever a test does must leave all of it as it is."""
+    study_file(tmp_path)
+    party = tmp_path / "out/parties/halland"
+    party.mkdir(parents=True)
+    (party.parent / "lock").touch()
+    (party / "state.sqlite").write_bytes(b"an earlier run's")
+    (tmp_path / "out/result.json").write_text('{"study": "an earlier result"}')
+    yield tmp_path
+    assert processes_of(tmp_path) == {}
+
+
+def _remove_table(folder: Path) -> None:
+    (folder / "halland.csv").unlink()
+
+
+def _rename_column(folder: Path) -> None:
+    table = folder / "halland.csv"
+    table.write_text(table.read_text().replace("serum_sodium", "sodium"))
+
+
+def _text_in_a_number(folder: Path) -> None:
+    table = folder / "halland.csv"
+    table.write_text(table.read_text().replace("1.9,130", "high,130", 1))
+
+
+def _threshold(folder: Path) -> None:
+    study = folder / "study.toml"
+    study.write_text(study.read_text().replace("threshold = 2", "threshold = 4"))
+
+
+BEFORE_ANYTHING_STARTS: list[tuple[Callable[[Path], None], str]] = [
+    (_remove_table, "region halland: there is no file halland.csv where it should be; check the path"),
+    (_rename_column, "region halland: column 'serum_sodium' is missing in halland.csv; did you mean 'sodium'?"),
+    (
+        _text_in_a_number,
+        "region halland: halland.csv column 'serum_creatinine' has something other than a number in line 2; "
+        "mend it there",
+    ),
+    (_threshold, "{study}: [security] threshold is 4 of only 3 keyholders; lower it or add keyholders"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "sentence"), BEFORE_ANYTHING_STARTS)
+def test_bad_input_touches_nothing_that_is_there(earlier: Path, spoil: Callable[[Path], None], sentence: str) -> None:
+    spoil(earlier)
+    before = contents(earlier)
+    ended = hefed("simulate", earlier / "study.toml", "--out", earlier / "out")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == f"hefed: {sentence.format(study=earlier / 'study.toml')}\n"
+    assert contents(earlier) == before
+
+
+def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
+    study = study_file(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/result.json").write_text("an earlier result")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        ended = hefed("simulate", study, "--out", tmp_path / "out", "--port", str(port))
+    assert (ended.code, ended.out) == (2, "")
+    *progress, sentence = ended.err.splitlines()
+    assert sentence.startswith(f"hefed: the aggregator has stopped: cannot listen on tcp://127.0.0.1:{port}: ")
+    assert sentence.endswith("choose another port or stop what uses it")
+    assert "Traceback" not in ended.err
+    assert len(progress) <= 1
+    assert processes_of(tmp_path) == {}
+    assert secret_files(tmp_path) == []
+    assert (tmp_path / "out/result.json").read_text() == "an earlier result"
+
+
+def test_a_folder_of_somebody_elses_is_left_alone(tmp_path: Path) -> None:
+    study = study_file(tmp_path)
+    mine = tmp_path / "out/parties"
+    mine.mkdir(parents=True)
+    (mine / "guests.txt").write_text("who comes to my party")
+    ended = hefed("simulate", study, "--out", tmp_path / "out")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == f"hefed: {mine} holds something that hefed did not put there; name another folder\n"
+    assert (mine / "guests.txt").read_text() == "who comes to my party"
+    assert [path.name for path in mine.iterdir()] == ["guests.txt"]
+
+
+def test_a_file_where_the_folder_should_be_is_one_sentence(tmp_path: Path) -> None:
+    study = study_file(tmp_path)
+    (tmp_path / "out").write_text("a file")
+    ended = hefed("simulate", study, "--out", tmp_path / "out")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == f"hefed: there can be no folder {tmp_path / 'out/parties'}: not a directory; name another\n"
+    assert (tmp_path / "out").read_text() == "a file"
+
+
+# --- Models without an answer ----------------------------------------------------------------------
+
+
+def _constant(table: pd.DataFrame) -> None:
+    table["anaemia"] = 1
+
+
+def _collinear(table: pd.DataFrame) -> None:
+    table["high_blood_pressure"] = 1 - table["anaemia"]
+
+
+def _separated(table: pd.DataFrame) -> None:
+    table["anaemia"] = table["DEATH_EVENT"]
+
+
+def _few_events(table: pd.DataFrame) -> None:
+    table["DEATH_EVENT"] = [1] + [0] * (len(table) - 1)
+
+
+WITHOUT_AN_ANSWER: list[tuple[str, Callable[[pd.DataFrame], None], list[str]]] = [
+    (COX, _constant, ["'anaemia' is constant"]),
+    (COX, _collinear, ["collinear", "'anaemia'", "'high_blood_pressure'"]),
+    (LOGISTIC, _separated, ["'anaemia'", "separates"]),
+    (COX, _few_events, ["too few events", "3 of 299", "'DEATH_EVENT'", "7 covariates"]),
+]
+
+
+@pytest.mark.parametrize(("example", "spoil", "words"), WITHOUT_AN_ANSWER)
+def test_a_model_without_an_answer_ends_with_the_cause_and_the_columns(
+    tmp_path: Path, example: str, spoil: Callable[[pd.DataFrame], None], words: list[str]
+) -> None:
+    study = study_file(tmp_path, example)
+    for region in REGIONS:
+        table = pd.read_csv(tmp_path / f"{region}.csv")
+        spoil(table)
+        table.to_csv(tmp_path / f"{region}.csv", index=False)
+    ended = hefed("simulate", study, "--out", tmp_path / "out")
+    assert (ended.code, ended.out) == (1, "")
+    *_, sentence = ended.err.splitlines()
+    assert sentence.startswith("hefed: ")
+    assert all(word in sentence for word in words), sentence
+    assert "Traceback" not in ended.err
+    assert not (tmp_path / "out/result.json").exists()
+    assert processes_of(tmp_path) == {}
+    assert secret_files(tmp_path) == []
+
+
+# --- Progress in a terminal ------------------------------------------------------------------------
+
+
+def _in_a_terminal(*arguments: str | Path) -> tuple[int, str]:
+    """Runs hefed with a terminal for all three of its files; returns exit code and everything that it showed."""
+    ours, theirs = pty.openpty()
+    environ = environment() | {"TERM": "xterm-256color", "COLUMNS": "100"}
+    process = subprocess.Popen(command(*arguments), stdin=theirs, stdout=theirs, stderr=theirs, env=environ)
+    os.close(theirs)
+    shown = b""
+    try:
+        while select.select([ours], [], [], 60)[0]:
+            try:
+                shown += os.read(ours, 2**16)
+            except OSError:  # Linux says so when the other end is closed
+                break
+        code = process.wait(timeout=10)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    return code, shown.decode()
+
+
+def test_progress_is_live_in_a_terminal_and_the_table_stays(tmp_path: Path) -> None:
+    code, shown = _in_a_terminal(
+        "simulate", study_file(tmp_path), "--out", tmp_path / "out", "--port", str(free_port())
+    )
+    assert code == 0
+    assert "\x1b[?25l" in shown  # the cursor is hidden meanwhile,
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # and shown again
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
+    assert "waiting for" in plain
+    assert " s left" in plain
+    assert "keyholders open the sum" in plain or "encrypted contributions" in plain
+    assert "\x1b[2K" in shown  # one line, drawn again
+    final = shown[shown.rindex("\x1b[?25h") :]
+    assert "serum_creatinine" in final
+    assert "newton" not in final
