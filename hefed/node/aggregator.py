@@ -124,11 +124,12 @@ class AggregatorNode:
             envelope, *attachments = received.frames
             entries = coordinator.receive(envelope, tuple(attachments), now, self._at_hand())
         except (ProtocolError, CryptoError) as error:
-            words = str(error)[: m.MAX_WORDS]
-            log.warning("refused a message of %s: %s", name, words)
+            words = f"refused a message of {name}: {error}"[: m.MAX_WORDS]
+            log.warning("%s", words)
             self._link.send(received.connection, {"type": "refused", "study": study, "words": words})
             # Only those with a part in a study can end it, and they could do so by refusing their part.
-            entries = give_up(coordinator, error, now) if self._concerns(coordinator, name) else []
+            fault = ProtocolError(words)
+            entries = give_up(coordinator, fault, now) if self._concerns(coordinator, name) else []
         else:
             self._studies[study] = coordinator
         self._append(study, entries, now)

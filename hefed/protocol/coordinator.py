@@ -97,10 +97,11 @@ class Coordinator:
         content = entry.message.content
         grown: RunningSum | None = None
         if isinstance(content, m.Contribution) and self.board.phase is Phase.CONTRIBUTION:
+            # First of all the bytes: nothing is made of the size that a message states and does not bring.
+            checked(self.board.profile, b"".join(entry.attachments), content.values)
             grown = self._sum or RunningSum(
                 self.board.profile, self.board.use(content), self.board.study.security.engine
             )
-            checked(self.board.profile, entry.attachments[0], content.values)
         self.board.post(entry.message)
         if grown is not None:
             grown.add(entry.attachments[0])
