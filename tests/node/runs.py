@@ -21,10 +21,13 @@ from typing import Any
 import numpy as np
 
 from hefed.node.analyst import Submission
-from hefed.node.parties import ANALYST, Parties
+from hefed.node.identity import Identity
+from hefed.node.parties import AGGREGATOR, ANALYST, Parties
+from hefed.node.process import ProcessConfig
 from hefed.node.simulate import follow
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
+from hefed.protocol.roster import Roster
 from hefed.study import Study
 
 ROOT = Path(__file__).parents[2]
@@ -185,13 +188,42 @@ Hook = Callable[["Run", Board, "m.Message | None"], None]
 class Run:
     """The parties of one study, started, followed and disturbed by a test."""
 
-    def __init__(self, study_path: Path, folder: Path, *, port: int = 0) -> None:
+    def __init__(
+        self,
+        study_path: Path,
+        folder: Path,
+        *,
+        port: int = 0,
+        outsiders: dict[str, Identity] | None = None,
+        through: int | None = None,
+        absent: tuple[str, ...] = (),
+    ) -> None:
+        """`outsiders` are on the roster without a part in the study; regions connect to the port `through` instead of
+        the aggregator's own; `absent` are not started.
+        """
         self.study = Study.load(study_path)
         self.parties = Parties(folder, self.study)
-        self.folder = folder
+        self.folder, self._absent = folder, absent
+        if outsiders:
+            self._admit(outsiders)
         expires = int(time.time()) + self.study.security.deadline
         self.submission = Submission(self.study, self.parties.roster, ANALYST, expires)
         self.parties.configure(self.submission.study, port)
+        if through is not None:
+            self._connect_through(through)
+
+    def _admit(self, outsiders: dict[str, Identity]) -> None:
+        more = [identity.member(name, ("analyst", "contributor", "keyholder")) for name, identity in outsiders.items()]
+        old = self.parties.roster
+        self.parties.roster = Roster.of(old.federation, old.version, [*old.members, *more])
+        for name in (AGGREGATOR, *self.study.members):
+            (self.folder / name / "roster.cbor").write_bytes(self.parties.roster.to_bytes())
+
+    def _connect_through(self, port: int) -> None:
+        (self.folder / "proxy").write_text(f"tcp://127.0.0.1:{port}")
+        for name in self.study.members:
+            config = ProcessConfig.read(self.folder / name)
+            config.model_copy(update={"endpoint_file": str(self.folder / "proxy")}).write(self.folder / name)
 
     def __enter__(self) -> "Run":
         self.start()
@@ -204,8 +236,10 @@ class Run:
 
     def start(self) -> None:
         """Starts everybody, and waits until all regions are connected, so that no phase's time goes into that."""
-        self.parties.start_all()
-        wait_for(lambda: all("ready" in self.log(name) for name in self.study.members), 60)
+        present = [name for name in self.study.members if name not in self._absent]
+        for name in (AGGREGATOR, *present):
+            self.parties.start(name)
+        wait_for(lambda: all("ready" in self.log(name) for name in present), 60)
 
     def follow(self, *hooks: Hook) -> Board:
         """Submits the study and follows it to its end; hooks see every message, and None in between."""
@@ -239,6 +273,15 @@ class Run:
     def sent(self, name: str) -> dict[str, "Stored"]:
         """What a region has stored as sent, by key, in order."""
         return sent(self.folder / name)
+
+    def assert_every_message_was_sent_once(self) -> None:
+        """What the aggregator has of a region is, byte for byte and in order, what the region stored before sending."""
+        record = self.record(AGGREGATOR)
+        for name in self.study.members:
+            stored = [(message.envelope, message.attachments) for message in self.sent(name).values()]
+            relayed = [(message.envelope, message.attachments) for message in record if message.sender == name]
+            assert relayed == stored
+            assert len(stored) == len(set(stored))
 
     def assert_answer(self, board: Board, fit: dict[str, Any]) -> None:
         """The readers' finding is R's answer."""

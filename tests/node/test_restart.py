@@ -7,14 +7,6 @@ from hefed.protocol.board import Board
 from tests.node.runs import Run, Stored, cox_reference, free_port, is_sum, study_file, wait_for
 
 
-def _assert_every_message_was_sent_once(run: Run, name: str) -> None:
-    """What the aggregator has of a region is, byte for byte and in order, what the region stored before sending."""
-    stored = [(message.envelope, message.attachments) for message in run.sent(name).values()]
-    relayed = [message for message in run.record("aggregator") if message.sender == name]
-    assert [(message.envelope, message.attachments) for message in relayed] == stored
-    assert len(stored) == len(set(stored))
-
-
 def test_a_region_that_is_killed_and_started_again_goes_on(tmp_path: Path) -> None:
     before: dict[str, Stored] = {}
 
@@ -32,8 +24,7 @@ def test_a_region_that_is_killed_and_started_again_goes_on(tmp_path: Path) -> No
         assert {key: after[key] for key in before} == before
         assert "contribution 3" in before
         assert "closing" in set(after) - set(before)
-        for name in run.study.members:
-            _assert_every_message_was_sent_once(run, name)
+        run.assert_every_message_was_sent_once()
 
 
 class KilledWithAMessageOnItsWay:
@@ -74,8 +65,7 @@ def test_what_was_not_delivered_before_both_ends_were_killed_is_sent_again_byte_
         assert killer.stored is not None
         assert run.sent("halland")[killer.key] == killer.stored
         assert killer.stored.envelope in [kept.envelope for kept in run.record("aggregator")]
-        for name in run.study.members:
-            _assert_every_message_was_sent_once(run, name)
+        run.assert_every_message_was_sent_once()
         assert "took up study" in run.log("aggregator")
         assert "took up study" not in run.log("orebro")  # it only connected again
 

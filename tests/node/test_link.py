@@ -1,0 +1,365 @@
+"""The link: who is let in, what a member can and cannot do with its connection, and connections that break."""
+
+import os
+import random
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+from hefed.node.identity import Identity
+from hefed.node.link import LINK_VERSION, MAX_FRAMES, AggregatorLink, MemberLink, Received
+from hefed.node.parties import AGGREGATOR
+from hefed.protocol import codec
+from hefed.protocol import messages as m
+from hefed.protocol.board import Board, Phase
+from hefed.protocol.roster import Roster
+from tests.node.runs import Run, cox_reference, free_port, is_sum, study_file, wait_for
+
+# --- Who is let in ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def context() -> Iterator["zmq.Context[zmq.Socket[bytes]]"]:
+    made: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    yield made
+    made.destroy(linger=0)
+
+
+class Federation:
+    """An aggregator's link, and identities for and against it."""
+
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
+        self._context = context
+        self.aggregator, self.orebro, self.stranger = (Identity.passing() for _ in range(3))
+        self.roster = self.with_aggregator(self.aggregator)
+        self.link = AggregatorLink(context, self.aggregator, self.roster, "tcp://127.0.0.1:0")
+
+    def with_aggregator(self, aggregator: Identity) -> Roster:
+        members = [aggregator.member("aggregator", ("aggregator",)), self.orebro.member("orebro", ("contributor",))]
+        return Roster.of("test", 1, members)
+
+    @contextmanager
+    def member(self, identity: Identity, roster: Roster | None = None) -> Iterator[MemberLink]:
+        link = MemberLink(self._context, identity, roster or self.roster, self.link.endpoint)
+        try:
+            yield link
+        finally:
+            link.close()
+
+    def is_let_in(self, link: MemberLink, seconds: float) -> bool:
+        """Whether a handshake succeeds in that time."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if link.news():
+                return True
+            time.sleep(0.01)
+        return False
+
+    def hears(self) -> list[Received]:
+        self.link.socket.poll(500)
+        return list(self.link.receive())
+
+
+@pytest.fixture
+def federation(context: "zmq.Context[zmq.Socket[bytes]]") -> Iterator[Federation]:
+    made = Federation(context)
+    yield made
+    made.link.close()
+
+
+def test_a_member_is_let_in_and_known_by_its_key(federation: Federation) -> None:
+    with federation.member(federation.orebro) as link:
+        assert federation.is_let_in(link, 5)
+        assert link.send({"type": "hello", "sender": "halland"})
+        (received,) = federation.hears()
+        assert received.sender == "orebro"
+
+
+def test_a_stranger_is_not_let_in(federation: Federation) -> None:
+    with federation.member(federation.stranger) as link:
+        assert not federation.is_let_in(link, 1.5)
+        assert not link.send({"type": "hello"})
+        with suppress(zmq.Again):
+            link.socket.send_multipart([codec.encode({"type": "hello"})], zmq.NOBLOCK)  # around the link's own care
+        assert federation.hears() == []
+
+
+def test_a_member_does_not_talk_to_an_aggregator_with_another_key(federation: Federation) -> None:
+    elsewhere = federation.with_aggregator(Identity.passing())
+    with federation.member(federation.orebro, elsewhere) as link:
+        assert not federation.is_let_in(link, 1.5)
+        assert federation.hears() == []
+
+
+def test_nobody_is_let_in_without_curve(federation: Federation, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
+    plain = context.socket(zmq.DEALER)
+    plain.linger = 0
+    plain.connect(federation.link.endpoint)
+    plain.send_multipart([codec.encode({"type": "hello"})])
+    assert federation.hears() == []
+    plain.close()
+
+
+def test_a_region_with_another_aggregators_key_is_never_ready(tmp_path: Path) -> None:
+    with Run(study_file(tmp_path), tmp_path / "parties", absent=("orebro",)) as run:  # the others are ready
+        members = [member for member in run.parties.roster.members if member.name != AGGREGATOR]
+        wrong = Roster.of("simulation", 1, [*members, Identity.passing().member(AGGREGATOR, ("aggregator",))])
+        (run.folder / "orebro/roster.cbor").write_bytes(wrong.to_bytes())
+        run.parties.start("orebro")
+        wait_for(lambda: (run.folder / "orebro/state.sqlite").exists(), 30)  # made just before it connects
+        time.sleep(1.5)
+        assert "ready" in run.log("halland")
+        assert "ready" not in run.log("orebro")
+        assert "orebro" not in run.log(AGGREGATOR)
+        assert "orebro" not in run.parties.ended()
+
+
+# --- What a member can send ------------------------------------------------------------------------
+
+
+class Hostile:
+    """A member's own keys in the wrong hands: a connection that sends whatever one likes."""
+
+    def __init__(self, run: Run, identity: Identity) -> None:
+        self._run, self.identity = run, identity
+
+    def __enter__(self) -> "Hostile":
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        endpoint = wait_for(self._run.parties.endpoint)
+        self.link = MemberLink(self._context, self.identity, self._run.parties.roster, endpoint)
+        wait_for(self.link.news)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.link.close()
+        self._context.destroy(linger=0)
+
+    def send(self, *frames: bytes) -> None:
+        """Any frames at all."""
+        self.link.socket.send_multipart(frames)
+
+    def header(self, header: dict[str, Any], *frames: bytes) -> None:
+        """A header of our form, whatever it says."""
+        self.send(codec.encode(header), *frames)
+
+    def hello(self, studies: object = None) -> dict[str, Any]:
+        """Greets, and waits for the answer."""
+        self.header({"type": "hello", "version": LINK_VERSION, "studies": {} if studies is None else studies})
+        return self.hear("welcome")
+
+    def hear(self, kind: str) -> dict[str, Any]:
+        """The next message of a kind, within 5 seconds."""
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            self.link.socket.poll(100)
+            for received in self.link.receive():
+                if received.header["type"] == kind:
+                    return received.header
+        raise AssertionError(f"the aggregator does not say '{kind}'")
+
+
+def nonsense(study: bytes) -> Iterator[tuple[bytes, ...]]:
+    """Frames that mean nothing, in every place where something is read."""
+    rng = random.Random(7)  # noqa: S311  the same nonsense every time
+    yield from ((), (b"",), (b"\x00",) * 3, (b"\xff" * 100,), (codec.encode("hello"),), (codec.encode([1, 2]),))
+    for size in (1, 10, 1000, 100_000):
+        yield (rng.randbytes(size), rng.randbytes(size))
+    yield (codec.encode({"type": "hello"}), *[b""] * (MAX_FRAMES + 10))
+    yield (b"\x9f" * 1000,)  # arrays in arrays without end
+    yield (b"\x9b" + b"\xff" * 8,)  # an array of 2^64 - 1 items, of which there is none
+    yield (b"\x5b" + b"\x00" * 3 + b"\xff" * 5,)  # bytes of 2^40, of which there are none
+    yield (b"\x00" * (2**20 + 1),)
+    headers: list[dict[str, Any]] = [
+        {"type": "no such type"},
+        {"type": "hello", "version": 2**70, "studies": {}},
+        {"type": "hello", "version": LINK_VERSION, "studies": [1]},
+        {"type": "hello", "version": LINK_VERSION, "studies": {study.hex(): -5, "": 2**80, "zz" * 1000: "x"}},
+        {"type": "message"},
+        {"type": "message", "study": study},
+    ]
+    for number in (-1, 1, 2**31, 2**63, 2**64, 2**200, 1.0, "0", None, True, b"0", [0]):
+        headers.append({"type": "message", "study": study, "number": number})
+    for other in (b"", study[:31], study + b"\0", study.hex(), 5, None, {"a": study}):
+        headers.append({"type": "message", "study": other, "number": 0})
+    for header in headers:
+        yield (codec.encode(header),)
+        yield (codec.encode(header), rng.randbytes(50), rng.randbytes(3))
+
+
+def _peak_megabytes(number: int) -> float:
+    lines = Path(f"/proc/{number}/status").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
+
+
+def test_nonsense_of_a_member_neither_ends_nor_stalls_the_aggregator(tmp_path: Path) -> None:
+    with Run(study_file(tmp_path), tmp_path / "parties", absent=("orebro",)) as run:
+        with Hostile(run, Identity.load(run.folder / "orebro")) as member:
+            member.hello()
+            for frames in nonsense(run.submission.study):
+                if frames:
+                    member.send(*frames)
+            for _ in range(5000):
+                member.header({"type": "message", "study": os.urandom(32), "number": 0}, b"no message")
+            member.send(codec.encode({"type": "message", "study": os.urandom(32), "number": 0}), bytes(50_000_000))
+            start = time.monotonic()
+            member.hello()
+            assert time.monotonic() - start < 10
+            assert run.parties.ended() == {}
+        assert _peak_megabytes(run.pid(AGGREGATOR)) < 400
+        run.parties.start("orebro")  # the real one
+        wait_for(lambda: "ready" in run.log("orebro"), 30)
+        run.assert_answer(run.follow(), cox_reference())
+        assert "Traceback" not in run.log(AGGREGATOR)
+
+
+def test_who_has_no_part_in_a_study_cannot_end_or_join_it(tmp_path: Path) -> None:
+    outsider = Identity.passing()
+    said: list[str] = []
+
+    def interfere(run: Run, board: Board, message: "m.Message | None") -> None:
+        if is_sum(message, 1) or (message is not None and message.body.kind == "invitation"):
+            study = run.submission.study
+            with Hostile(run, outsider) as member:
+                assert study.hex() not in member.hello({study.hex(): 0})["accepted"]
+                refusal = _signed(run, outsider, "outsider", m.Refusal(words="I will not have it"), board)
+                posed = _signed(run, outsider, "halland", m.Refusal(words="I am halland"), board)
+                for envelope in (b"nonsense", refusal.envelope, posed.envelope):
+                    member.header({"type": "message", "study": study, "number": 0}, envelope)
+                    said.append(member.hear("refused")["words"])
+
+    with Run(study_file(tmp_path), tmp_path / "parties", outsiders={"outsider": outsider}) as run:
+        run.assert_answer(run.follow(interfere), cox_reference())
+    assert said == ["refused a message of outsider: outsider has no part in this study"] * 6
+
+
+def _signed(
+    run: Run, identity: Identity, sender: str, content: m.Content, board: Board, *attachments: bytes
+) -> m.Message:
+    return identity.signer.sign(
+        content,
+        federation=run.parties.roster.federation,
+        study=run.submission.study,
+        sender=sender,
+        previous=board.last_digest.get(sender, m.ZERO_HASH),
+        attachments=attachments,
+    )
+
+
+def _without_its_bytes(board: Board) -> tuple[m.Content, tuple[bytes, ...]]:
+    return board.round.first, ()
+
+
+def _of_a_huge_size(board: Board) -> tuple[m.Content, tuple[bytes, ...]]:
+    return board.round.first.model_copy(update={"values": 10**8}), (b"\0" * 100,)
+
+
+def _in_two_frames(board: Board) -> tuple[m.Content, tuple[bytes, ...]]:
+    size = board.profile.packed_size(board.round.first.values)
+    return board.round.first, (bytes(size - 1), bytes(1))
+
+
+@pytest.mark.parametrize("forge", [_without_its_bytes, _of_a_huge_size, _in_two_frames])
+def test_a_signed_contribution_that_is_none_ends_the_study_with_its_senders_name(
+    tmp_path: Path, forge: Callable[[Board], tuple[m.Content, tuple[bytes, ...]]]
+) -> None:
+    attacked: list[bool] = []
+
+    def attack(run: Run, board: Board, message: "m.Message | None") -> None:
+        if is_sum(message, 0) and "orebro" in run.parties.processes:
+            run.parties.kill("orebro")
+        waiting = board.phase is Phase.CONTRIBUTION and set(board.round.contributions) == {"halland", "kronoberg"}
+        if waiting and not attacked and "orebro" not in run.parties.processes:
+            attacked.append(True)
+            identity = Identity.load(run.folder / "orebro")
+            with Hostile(run, identity) as member:
+                content, attachments = forge(board)
+                forged = _signed(run, identity, "orebro", content, board, *attachments)
+                number = member.hello({run.submission.study.hex(): 0})["accepted"][run.submission.study.hex()]
+                header = {"type": "message", "study": run.submission.study, "number": number}
+                member.header(header, forged.envelope, *attachments)
+                member.hear("refused")
+
+    with Run(study_file(tmp_path), tmp_path / "parties") as run:
+        start = time.monotonic()
+        board = run.follow(attack)
+        assert attacked == [True]
+        assert run.parties.ended() == {}
+        assert _peak_megabytes(run.pid(AGGREGATOR)) < 400
+        assert "Traceback" not in run.log(AGGREGATOR)
+    assert board.outcome is not None
+    assert board.outcome.how == "end"
+    assert board.outcome.words.startswith("refused a message of orebro: ")
+    assert time.monotonic() - start < 60
+
+
+# --- Connections that break ------------------------------------------------------------------------
+
+
+class CuttingProxy:
+    """Passes bytes on, and cuts each of its first connections after a number of bytes, wherever that may be."""
+
+    def __init__(self, port: int, target: int, cuts: int) -> None:
+        self._target, self._left, self._random = target, cuts, random.Random(3)  # noqa: S311
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self.cut = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(near,), daemon=True).start()
+
+    def _serve(self, near: socket.socket) -> None:
+        try:
+            far = socket.create_connection(("127.0.0.1", self._target))
+        except OSError:
+            near.close()
+            return
+        budget = self._random.randrange(9_000, 30_000) if self._left > 0 else None
+        self._left -= 1
+        up = threading.Thread(target=self._pump, args=(near, far, budget), daemon=True)
+        up.start()
+        self._pump(far, near, 3 * budget if budget else None)
+        up.join()
+        near.close()
+        far.close()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, budget: int | None) -> None:
+        with suppress(OSError):
+            while data := source.recv(4096):
+                sink.sendall(data if budget is None else data[:budget])
+                if budget is not None:
+                    budget -= len(data)
+                    if budget <= 0:
+                        self.cut += 1
+                        break
+        for end in (source, sink):
+            with suppress(OSError):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+def test_connections_that_break_in_the_middle_of_messages_change_nothing(tmp_path: Path) -> None:
+    port, through = free_port(), free_port()
+    proxy = CuttingProxy(through, port, cuts=15)
+    try:
+        with Run(study_file(tmp_path), tmp_path / "parties", port=port, through=through) as run:
+            run.assert_answer(run.follow(), cox_reference())
+            assert proxy.cut >= 10
+            run.assert_every_message_was_sent_once()
+            assert len(run.log(AGGREGATOR).split("orebro is connected")) > 2
+    finally:
+        proxy.close()
