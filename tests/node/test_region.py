@@ -1,0 +1,180 @@
+"""A region alone with an aggregator that does as it likes: what it keeps, what it says, and when it ends by itself."""
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from hefed.node.analyst import Submission
+from hefed.node.identity import Identity
+from hefed.node.link import AggregatorLink, MemberLink, Received
+from hefed.node.region import PATIENCE, RegionNode
+from hefed.node.store import Store
+from hefed.node.work import Consent
+from hefed.protocol import messages as m
+from hefed.protocol.roster import Roster
+from hefed.study import Study
+from tests.node.runs import secret_files, study_file, wait_for
+
+
+class Switch:
+    """Stands for a lifeline: a test's thread gets no signals."""
+
+    descriptors: tuple[int, ...] = ()
+
+    def __init__(self) -> None:
+        self.cut = False
+
+    def look(self) -> bool:
+        return self.cut
+
+
+class Alone:
+    """The region halland in a thread, and the aggregator's end of its link in the hands of the test."""
+
+    def __init__(self, folder: Path, study: Study, seconds: int) -> None:
+        self.folder, self.study = folder / "halland", study
+        identities = {name: Identity.passing() for name in ("aggregator", "analyst", *study.members)}
+        roles = {"aggregator": ("aggregator",), "analyst": ("analyst",)}
+        everything = ("contributor", "keyholder", "reader")
+        self.roster = Roster.of(
+            "test",
+            1,
+            [one.member(name, roles.get(name, everything)) for name, one in identities.items()],  # type: ignore[arg-type]
+        )
+        self.identities = identities
+        self.submission = Submission(study, self.roster, "analyst", int(time.time()) + seconds)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.link = AggregatorLink(self._context, identities["aggregator"], self.roster, "tcp://127.0.0.1:0")
+        self._switch = Switch()
+        self._heard: list[Received] = []
+        self._thread = threading.Thread(target=self._serve)
+
+    def _serve(self) -> None:
+        link = MemberLink(self._context, self.identities["halland"], self.roster, self.link.endpoint)
+        prepare = Consent("halland", self.study.tables["halland"], self.submission.study)
+        store, identity = Store(self.folder), self.identities["halland"]
+        node = RegionNode(
+            name="halland", roster=self.roster, identity=identity, store=store, link=link, prepare=prepare
+        )
+        node.run(self._switch)  # type: ignore[arg-type]
+        link.close()
+
+    def __enter__(self) -> "Alone":
+        self._thread.start()
+        hello = self.hear("hello")
+        self.connection = hello.connection
+        self.link.send(self.connection, {"type": "welcome", "accepted": {}})
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._switch.cut = True
+        self._thread.join(10)
+        self.link.close()
+        self._context.destroy(linger=0)
+        assert not self._thread.is_alive()
+
+    def hear(self, kind: str, seconds: float = 10) -> Received:
+        """The next message of a kind from the region."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.link.socket.poll(50)
+            self._heard += self.link.receive()
+            for index, received in enumerate(self._heard):
+                if received.header["type"] == kind:
+                    return self._heard.pop(index)
+        raise AssertionError(f"the region does not say '{kind}'")
+
+    def pass_on(self, study: bytes, number: int, *frames: bytes) -> None:
+        """An entry of a study's record, as the aggregator would."""
+        self.link.send(self.connection, {"type": "entry", "study": study, "number": number}, *frames)
+
+    def invite(self) -> m.Message:
+        """The study's invitation, passed on; returns the region's approval."""
+        self.pass_on(self.submission.study, 0, self.signed("analyst", self.submission.invitation))
+        return self.said()
+
+    def said(self, seconds: float = 10) -> m.Message:
+        """The next signed message of the region."""
+        return m.read_message(self.hear("message", seconds).frames[0], self.roster)
+
+    def signed(self, name: str, content: m.Content, study: bytes | None = None) -> bytes:
+        """A first message of a member."""
+        return (
+            self.identities[name]
+            .signer.sign(
+                content,
+                federation=self.roster.federation,
+                study=study or self.submission.study,
+                sender=name,
+                previous=m.ZERO_HASH,
+            )
+            .envelope
+        )
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Alone]:
+    with Alone(tmp_path, Study.load(study_file(tmp_path)), 600) as made:
+        yield made
+
+
+def test_the_aggregator_alone_cannot_make_a_region_keep_anything(alone: Alone) -> None:
+    for _ in range(200):
+        alone.pass_on(secrets.token_bytes(32), 0, secrets.token_bytes(100))
+    refusal = m.Refusal(words="no")
+    for name in ("aggregator", "orebro"):
+        study = secrets.token_bytes(32)
+        alone.pass_on(study, 0, alone.signed(name, refusal, study))
+    alone.pass_on(secrets.token_bytes(31), 0, b"x")
+    alone.pass_on(alone.submission.study, 1, alone.signed("analyst", alone.submission.invitation))  # not the first
+    assert alone.invite().body.kind == "approval"  # it is still there, and this one it keeps
+    assert [path.stem for path in secret_files(alone.folder)] == [alone.submission.study.hex()]
+
+
+def test_a_study_that_the_region_was_not_told_to_approve_is_refused_in_its_own_words(tmp_path: Path) -> None:
+    study = Study.load(study_file(tmp_path))
+    with Alone(tmp_path, study, 600) as alone:
+        other = Submission(study, alone.roster, "analyst", int(time.time()) + 600)
+        alone.pass_on(other.study, 0, alone.signed("analyst", other.invitation, other.study))
+        content = alone.said().content
+        assert isinstance(content, m.Refusal)
+        assert content.words == "halland has not been told to approve this study"
+        wait_for(lambda: secret_files(alone.folder) == [])
+
+
+def test_what_cannot_be_read_ends_a_study_and_its_keys(alone: Alone) -> None:
+    alone.invite()
+    assert len(secret_files(alone.folder)) == 1
+    alone.pass_on(alone.submission.study, 1, b"no message")
+    content = alone.said().content
+    assert isinstance(content, m.Refusal)
+    assert content.words.startswith("what the aggregator passed on cannot be used: ")
+    wait_for(lambda: secret_files(alone.folder) == [])
+    alone.pass_on(alone.submission.study, 0, alone.signed("analyst", alone.submission.invitation))
+    time.sleep(0.5)
+    assert secret_files(alone.folder) == []  # an ended study is never taken up again
+
+
+def test_a_region_that_hears_nothing_more_ends_the_study_after_its_deadline(tmp_path: Path) -> None:
+    with Alone(tmp_path, Study.load(study_file(tmp_path)), 2) as alone:
+        alone.invite()
+        assert len(secret_files(alone.folder)) == 1
+        content = alone.said(PATIENCE + 6).content
+        assert time.time() > alone.submission.invitation.expires + PATIENCE
+        assert isinstance(content, m.Refusal)
+        assert content.words == "halland has waited until the study's deadline; it ends here"
+        wait_for(lambda: secret_files(alone.folder) == [])
+
+
+def test_keys_are_destroyed_after_the_deadline_also_when_nobody_can_be_told(tmp_path: Path) -> None:
+    with Alone(tmp_path, Study.load(study_file(tmp_path)), 2) as alone:
+        alone.invite()
+        assert len(secret_files(alone.folder)) == 1
+        alone.link.close()
+        wait_for(lambda: secret_files(alone.folder) == [], PATIENCE + 8)
+        assert time.time() > alone.submission.invitation.expires + PATIENCE
