@@ -1,8 +1,10 @@
 """Every region's table of a study, looked at before anything starts. Keeps nothing of what it reads."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from hefed.data.csvfile import DataError
+from hefed.data.settings import DataSettings
+from hefed.data.source import DataError
 from hefed.data.table import load_table
 from hefed.study import Study
 
@@ -16,18 +18,20 @@ class Finding:
     rows: int = 0
     events: int = 0
     dropped: int = 0
+    duplicates: int = 0
     fault: str | None = None
 
 
 def check_tables(study: Study) -> list[Finding]:
     """One finding for each contributor, in their order."""
-    return [_check_table(study, region) for region in study.contributors]
+    return [check_table(study.tables[region], study, region) for region in study.contributors]
 
 
-def _check_table(study: Study, region: str) -> Finding:
-    path = study.tables[region]
+def check_table(data: Path | DataSettings, study: Study, region: str) -> Finding:
+    """What `load_table` makes of one region's table."""
+    where = data.name if isinstance(data, Path) else data.where
     try:
-        table = load_table(path, study, region)
+        table = load_table(data, study, region)
     except DataError as error:
-        return Finding(region, path.name, fault=str(error))
-    return Finding(region, path.name, table.rows, table.events(study.model), table.dropped)
+        return Finding(region, where, fault=str(error))
+    return Finding(region, where, table.rows, table.events(study.model), table.dropped, table.duplicates)

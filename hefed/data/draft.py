@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hefed.data.csvfile import CsvFile, DataError, Floats
+from hefed.data.csvfile import CsvFile
+from hefed.data.source import DataError, Floats
 from hefed.errors import InputError
 from hefed.study import INTERCEPT
 from hefed.wording import quoted

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hefed.data.check import check_tables
-from hefed.data.csvfile import DataError
 from hefed.data.draft import DraftError
 from hefed.data.draft_file import draft_study, region_names, slug
+from hefed.data.source import DataError
 from hefed.study import Cox, Logistic, Study
 
 HEART_FAILURE = sorted(Path("examples/heart-failure").glob("*.csv"))
