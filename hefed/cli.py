@@ -4,6 +4,8 @@ into one sentence and exit code 2. At the top it imports only what `--help` need
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +28,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+federation_app = typer.Typer(
+    help="Make, sign and change the roster of a federation, in files that the members send each other.",
+    no_args_is_help=True,
+)
+app.add_typer(federation_app, name="federation")
+
+Home = Annotated[Path, typer.Option("--home", help="Folder of this member: its identity, its card, its rosters.")]
+RosterFile = Annotated[Path, typer.Argument(metavar="FILE.roster", help="The roster's file.")]
 
 
 def main() -> None:
@@ -130,3 +140,156 @@ def _run(study: "Study", out: Path, port: int, compare: Path | None) -> None:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     sys.exit(128 + number)  # as an exception, so that all parties are stopped on the way out
+
+
+@contextmanager
+def _mendable() -> Iterator[None]:
+    """What is wrong with a file, a roster or this machine becomes an InputError."""
+    from hefed.node.errors import NodeError
+    from hefed.protocol.errors import ProtocolError
+
+    try:
+        yield
+    except (NodeError, ProtocolError) as error:
+        raise InputError(str(error)) from error
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What this member is called in the federation.")],
+    home: Home,
+) -> None:
+    """Make the identity of a member, and its card to give to others."""
+    from hefed.node.home import Home as MemberHome
+
+    with _mendable():
+        made = MemberHome.init(home, name)
+        card = made.card()
+    print(f"{made.card_file(name)}: the card of {name}; give it to whoever makes the roster")
+    print(f"Fingerprint of {name}, to be read aloud to the others over the telephone:")
+    print(f"  {card.fingerprint}")
+
+
+@federation_app.command("create")
+def create(
+    federation: Annotated[str, typer.Argument(metavar="FEDERATION", help="The federation's name.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The roster's file to write.")],
+    member: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CARD[:ROLE,ROLE]",
+            help="A member's card and its roles: contributor,keyholder,reader unless said otherwise; a card called "
+            "aggregator or analyst is that. With --from also the name of a member. Give it once for each.",
+        ),
+    ] = None,
+    address: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT", help="Where the aggregator is dialled; once for each address."),
+    ] = None,
+    threshold: Annotated[
+        int | None, typer.Option(min=2, help="Least threshold of a study; 2 unless said otherwise.")
+    ] = None,
+    min_contributors: Annotated[
+        int | None, typer.Option(min=3, help="Least min_contributors of a study; the threshold and one if not given.")
+    ] = None,
+    old: Annotated[
+        Path | None, typer.Option("--from", metavar="OLD.roster", help="Make the next version of this roster.")
+    ] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="With --from: who is no longer a member.")
+    ] = None,
+) -> None:
+    """Make a roster from the members' cards, for every member to sign with `join`."""
+    from hefed.node.federation import changes, draft, load_roster, write_new_roster
+    from hefed.protocol.roster import SignedRoster
+    from hefed.report.roster import print_changes, print_roster
+    from hefed.report.table import console
+
+    with _mendable():
+        before = load_roster(old).roster if old else None
+        roster = draft(
+            federation,
+            member or (),
+            old=before,
+            remove=remove or (),
+            addresses=address or (),
+            least_threshold=threshold,
+            least_min_contributors=min_contributors,
+        )
+        signed = SignedRoster(roster, {})
+        write_new_roster(output, signed)
+    print_roster(signed, console())
+    if before:
+        print_changes(before, changes(before, roster), console())
+    print(f"\nSend {output} to every member, to sign: hefed federation join {output.name} --home HOME")
+
+
+@federation_app.command("join")
+def join(
+    file: RosterFile,
+    home: Home,
+    yes: Annotated[bool, typer.Option("--yes", help="Sign without asking, for scripts.")] = False,
+) -> None:
+    """Look at a roster, sign it, and put it in force once every member has signed."""
+    from hefed.node.federation import changes, load_roster, replace_durably
+    from hefed.node.home import Home as MemberHome
+    from hefed.protocol.text import roster_text
+    from hefed.report.roster import print_changes, print_roster
+    from hefed.report.table import console
+
+    with _mendable():
+        member, signed = MemberHome(home), load_roster(file)
+        roster = signed.roster
+        member.check(roster)
+        print_roster(signed, console())
+        force = member.in_force()
+        if force and force != roster:
+            print_changes(force, changes(force, roster), console())
+        me = member.me(roster).name
+        if not (yes or member.has_signed(roster)):
+            _confirm(f"Have you compared the fingerprint of the whole roster with the others? Sign as {me}?")
+        if not (member.has_signed(roster) and me in signed.signatures):
+            signed = member.sign(signed)
+            replace_durably(file, roster_text(signed).encode())
+            print(f"\n{file}: now with the signature of {me}")
+        if signed.missing:
+            print(f"Send it back, to be united with those of {', '.join(signed.missing)}: hefed federation merge")
+            return
+        member.install(signed)
+    print(f"Every member has signed: version {roster.version} of {roster.federation} is in force in {home}")
+
+
+def _confirm(question: str) -> None:
+    print(f"\n{question} [y/N] ", end="", flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        print()
+        raise InputError("not confirmed, so nothing was signed; answer y, or add --yes in a script")
+
+
+@federation_app.command("merge")
+def merge(
+    files: Annotated[list[Path], typer.Argument(metavar="A.roster B.roster ...", help="Copies that members signed.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
+) -> None:
+    """Unite the signatures of copies of one roster."""
+    from hefed.node.federation import unite, write_new_roster
+
+    with _mendable():
+        signed = unite(files)
+        write_new_roster(output, signed)
+    if signed.missing:
+        print(f"{output}: still without {', '.join(signed.missing)}")
+    else:
+        print(f"{output}: every member has signed; each puts it in force: hefed federation join {output.name}")
+
+
+@federation_app.command("show")
+def show(file: RosterFile) -> None:
+    """Say what a roster says, and who signed it."""
+    from hefed.node.federation import load_roster
+    from hefed.report.roster import print_roster
+    from hefed.report.table import console
+
+    with _mendable():
+        signed = load_roster(file)
+    print_roster(signed, console())

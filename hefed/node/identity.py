@@ -1,17 +1,23 @@
-"""A member's identity: an Ed25519 key that signs and a CURVE key for the link, in one owner-only file."""
+"""A member's identity: an Ed25519 key that signs and a CURVE key for the link, in one owner-only file.
+
+Relies on `files` for the disk. Beside messages it signs two statements, each under a label of its own: its card and a
+roster. Its keys must not leave here but into the link.
+"""
 
 import secrets
 from pathlib import Path
 
 import zmq
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from zmq.utils import z85
 
 from hefed.node.errors import NodeError
 from hefed.node.files import read_private, write_private
 from hefed.protocol import codec
+from hefed.protocol.card import Card, card_statement
 from hefed.protocol.errors import EncodingError
 from hefed.protocol.messages import Signer
-from hefed.protocol.roster import Member, Role
+from hefed.protocol.roster import Member, Role, Roster, roster_statement, signed_bytes
 
 FILE = "identity.key"
 
@@ -19,9 +25,10 @@ FILE = "identity.key"
 class Identity:
     """The keys of one member. No repr shows them."""
 
-    __slots__ = ("signer", "transport_public", "transport_secret")
+    __slots__ = ("_key", "signer", "transport_public", "transport_secret")
 
     def __init__(self, signing: bytes, transport: bytes) -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(signing)
         self.signer = Signer(signing)
         self.transport_secret = transport
         self.transport_public = bytes(z85.decode(zmq.curve_public(z85.encode(transport))))
@@ -56,6 +63,18 @@ class Identity:
     def member(self, name: str, roles: tuple[Role, ...]) -> Member:
         """This identity as a roster lists it."""
         return Member(name, self.signer.public, self.transport_public, tuple(sorted(set(roles))))
+
+    def card(self, name: str) -> Card:
+        """This identity's card under a name. Raises RosterError when it is no name."""
+        public = self.signer.public, self.transport_public
+        return Card(name, *public, self._sign(*card_statement(name, *public)))
+
+    def sign_roster(self, roster: Roster) -> bytes:
+        """The signature (64 bytes) that says: I am a member, by this roster and no other of its version."""
+        return self._sign(*roster_statement(roster))
+
+    def _sign(self, label: str, *parts: bytes | str) -> bytes:
+        return self._key.sign(signed_bytes(label, *parts))
 
 
 def _new_secrets() -> tuple[bytes, bytes]:

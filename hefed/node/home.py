@@ -1,0 +1,177 @@
+"""A member's home: the folder with its identity, its card, every roster that it signed, and the one in force.
+
+    identity.key        the member's secret keys, for its owner only
+    NAME.card           its name and public keys, to be given to others
+    rosters/N.roster    version N, which this member signed: never another one of the same version
+    roster.cbor         the roster in force, which the processes read
+
+Relies on `files` and `identity` for secrets and on `federation` for reading. A signature is on disk, with the roster
+that it is for, before anybody gets it. Must not take a roster that goes back, or one of another federation.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hefed.node.errors import NodeError
+from hefed.node.federation import load_card, load_roster, read_bounded, replace_durably, shown
+from hefed.node.files import lock_folder, make_private_folder
+from hefed.node.identity import FILE as IDENTITY_FILE
+from hefed.node.identity import Identity
+from hefed.node.process import ROSTER
+from hefed.protocol.card import Card
+from hefed.protocol.errors import ProtocolError, RosterError
+from hefed.protocol.roster import Member, Roster, SignedRoster, check_name
+from hefed.protocol.text import card_text, roster_text
+
+ROSTERS = "rosters"
+PATIENCE = 10.0
+"""Seconds to wait for another command in the same home."""
+
+
+class Home:
+    """The home of one member. Its methods raise RosterError for a roster that will not do, NodeError for the disk."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens a home that `init` made."""
+        self.folder = folder
+        if not (folder / IDENTITY_FILE).exists():
+            raise NodeError(f"{shown(folder)} is no home of a member; make one: hefed init NAME --home {shown(folder)}")
+        self.identity = Identity.load(folder)
+
+    @classmethod
+    def init(cls, folder: Path, name: str) -> "Home":
+        """A new home with a new identity, and its card. Raises NodeError when there is one already; an identity whose
+        card was not written, as the power went, gets it now.
+        """
+        check_name(name)
+        make_private_folder(folder)
+        if not (folder / IDENTITY_FILE).exists():
+            Identity.create(folder)
+        home = cls(folder)
+        if home._cards():
+            raise NodeError(f"{shown(folder / IDENTITY_FILE)} exists already; an identity is never overwritten")
+        replace_durably(home.card_file(name), card_text(home.identity.card(name)).encode())
+        return home
+
+    def card_file(self, name: str) -> Path:
+        """Where the card of that name lies."""
+        return self.folder / f"{name}.card"
+
+    def card(self) -> Card:
+        """This member's own card; others may lie beside it."""
+        cards = self._cards()
+        if len(cards) != 1:
+            raise NodeError(
+                f"{shown(self.folder)} has {'no card' if not cards else 'several cards'} of its own identity; "
+                + ("remove all but the right one" if cards else "write it again: hefed init NAME with the same --home")
+            )
+        return cards[0]
+
+    def _cards(self) -> list[Card]:
+        cards = [load_card(path) for path in sorted(self.folder.glob("*.card"))]
+        return [card for card in cards if card.identity == self.identity.signer.public]
+
+    def me(self, roster: Roster) -> Member:
+        """This member as a roster lists it. Raises RosterError unless name and both keys are this home's."""
+        card = self.card()
+        member = roster.member(card.name)
+        if (member.identity, member.transport) != (card.identity, self.identity.transport_public):
+            raise RosterError(
+                f"the roster of {roster.federation} (version {roster.version}) lists other keys for {card.name} than "
+                "this home has; somebody altered it, or made it from an old card: do not use it, and ask who made it"
+            )
+        return member
+
+    def in_force(self) -> Roster | None:
+        """The roster in force here, if there is one yet."""
+        path = self.folder / ROSTER
+        if not path.exists():
+            return None
+        try:
+            return Roster.from_bytes(read_bounded(path))
+        except ProtocolError as error:
+            raise NodeError(f"{shown(path)} cannot be used: {error}") from error
+
+    def signed(self) -> dict[int, SignedRoster]:
+        """What this member signed, by version."""
+        versions = {}
+        for path in self.folder.joinpath(ROSTERS).glob("*.roster"):
+            if re.fullmatch(r"[1-9][0-9]{0,8}\.roster", path.name):
+                versions[int(path.stem)] = load_roster(path)
+        return versions
+
+    def check(self, roster: Roster) -> None:
+        """Whether this member may be asked to sign a roster or take it: it lists the member's own name and keys, it is
+        of the federation that the member belongs to, and does not go back. Raises RosterError.
+        """
+        self.me(roster)
+        known = [signed.roster for signed in self.signed().values()]
+        force = self.in_force()
+        for other in (*known, *([force] if force else [])):
+            if other.federation != roster.federation:
+                raise RosterError(
+                    f"this home belongs to the federation {other.federation}, not to {roster.federation}; "
+                    "make another home for another federation"
+                )
+            if other.version == roster.version and other != roster:
+                raise RosterError(
+                    f"this is another version {roster.version} of {roster.federation} than the one that this home has "
+                    f"({roster.fingerprint} is not {other.fingerprint}); whoever made it makes a version "
+                    f"{roster.version + 1}: hefed federation create --from"
+                )
+        if force and roster.version < force.version:
+            raise RosterError(
+                f"this is version {roster.version} of {roster.federation}, but version {force.version} is in force "
+                "here, and a home never goes back; ask for the newest file"
+            )
+
+    def has_signed(self, roster: Roster) -> bool:
+        """Whether this member signed that very roster."""
+        signed = self.signed().get(roster.version)
+        return signed is not None and signed.roster == roster
+
+    def sign(self, signed: SignedRoster) -> SignedRoster:
+        """The same with this member's signature, which is on disk before it is returned. Raises RosterError when the
+        member has signed, or has in force, what this would go back behind.
+        """
+        roster = signed.roster
+        with self._alone():
+            self.check(roster)
+            newest = max(self.signed(), default=0)
+            if roster.version < newest:
+                raise RosterError(
+                    f"this home signed version {newest} of {roster.federation} already and signs no version "
+                    f"{roster.version} after it; ask for the newest file"
+                )
+            own = SignedRoster(roster, {self.me(roster).name: self.identity.sign_roster(roster)})
+            return self._keep(own.united(signed))
+
+    def install(self, signed: SignedRoster) -> None:
+        """Puts a roster in force that every member has signed. Raises RosterError for any other."""
+        roster = signed.roster
+        if signed.missing:
+            raise RosterError(
+                f"{', '.join(signed.missing)} did not sign version {roster.version} of {roster.federation}"
+            )
+        with self._alone():
+            self.check(roster)
+            self._keep(signed)
+            replace_durably(self.folder / ROSTER, roster.to_bytes())
+
+    def _keep(self, signed: SignedRoster) -> SignedRoster:
+        earlier = self.signed().get(signed.roster.version)
+        kept = earlier.united(signed) if earlier else signed
+        replace_durably(self.folder / ROSTERS / f"{signed.roster.version}.roster", roster_text(kept).encode())
+        return kept
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        make_private_folder(self.folder / ROSTERS)
+        lock = lock_folder(self.folder / ROSTERS, PATIENCE)
+        try:
+            yield
+        finally:
+            os.close(lock)
