@@ -252,8 +252,20 @@ class Board:
         ):
             for name in names:
                 self.roster.require(name, role)  # type: ignore[arg-type]  # the three are roles
+        self._require_floors(study)
         self.study, self.invitation, self.analyst = study, content, message.sender
         return True
+
+    def _require_floors(self, study: Study) -> None:
+        for what, asked, least in (
+            ("threshold", study.security.threshold, self.roster.least_threshold),
+            ("min_contributors", study.security.min_contributors, self.roster.least_min_contributors),
+        ):
+            if asked < least:
+                raise ProtocolError(
+                    f"the study's {what} is {asked}, but no study of {self.roster.federation} goes below {least} "
+                    f"(version {self.roster.version} of its roster); raise it and submit again"
+                )
 
     def _on_approval(self, message: Message, content: m.Approval) -> bool:
         name, study = message.sender, self.study
