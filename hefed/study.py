@@ -170,13 +170,14 @@ class Limits(_Section):
 
     rounds: Newton rounds at most, halved steps included. step: change of a standardised coefficient in a round at most.
     linear_predictor: size of a patient's linear predictor at most. min_effective: a region refuses a state in which its
-    own patients count for fewer than so many. wait: how long one phase waits for somebody, in seconds.
+    own patients count for fewer than so many. min_events: a region with fewer events (logistic: or non-events) refuses. wait: how long one phase waits for somebody, in seconds.
     """
 
     rounds: Annotated[int, Field(ge=1, le=1000)] = 40
     step: Annotated[float, Field(gt=0, le=20)] = 2.0
     linear_predictor: Annotated[float, Field(gt=0, le=100)] = 100.0
-    min_effective: Annotated[float, Field(ge=1, le=1e6)] = 5.0
+    min_effective: Annotated[float, Field(ge=1, le=1000)] = 5.0
+    min_events: Annotated[int, Field(ge=0, le=1000)] = 5
     wait: Seconds = 120
 
 

@@ -34,7 +34,7 @@ def make_model(study: Study, precision: Precision) -> Model[Any]:
         "regions": precision.contributors,
         "noise_bits": precision.capacity_bits - noise.bit_length(),
         "ridge": study.model.ridge,
-        "limits": Limits(limits.rounds, limits.step, limits.linear_predictor, limits.min_effective),
+        "limits": Limits(limits.rounds, limits.step, limits.linear_predictor, limits.min_effective, limits.min_events),
     }
     model = study.model
     if isinstance(model, CoxStudy):
@@ -50,10 +50,21 @@ class ModelWork:
     def __init__(self, name: str, board: Board, table: LocalTable | None) -> None:
         self._name, self._board, self._table = name, board, table
         self._model: Model[Any] | None = None
-        self._prepared: Any = None
+        self._prepared: Any = self._prepare(table) if table is not None else None
         self._state: State | None = None
         self._error: str | None = None
         self._vector: Vector | None = None
+
+    def _prepare(self, table: LocalTable) -> Any:
+        """The table made ready for the model, so that what is wrong with it is known at the approval."""
+        study = self._board.study
+        expected = Precision(
+            self._board.profile, len(study.keyholders), study.security.threshold, len(study.contributors)
+        )
+        try:
+            return make_model(study, expected).prepare(Table(table.rows, table.columns))
+        except LocalError as error:
+            raise DeclinedError(f"region {self._name}: {error}") from error
 
     def commitment(self, salt: bytes) -> bytes:
         """See `Work`."""
@@ -82,11 +93,9 @@ class ModelWork:
     def contribution(self) -> npt.NDArray[np.float64]:
         """See `Work`."""
         model, state = self._started()
-        if self._table is None:
+        if self._prepared is None:
             raise DeclinedError(f"{self._name} has no table for this study")
         try:
-            if self._prepared is None:
-                self._prepared = model.prepare(Table(self._table.rows, self._table.columns))
             return model.contribution(self._prepared, state)
         except LocalError as error:
             raise DeclinedError(f"region {self._name}: {error}") from error

@@ -358,6 +358,10 @@ class Board:
         at_hand = set(content.keyholders)
         if content.keyholders != sorted(at_hand & set(self.cohort_keyholders)) or not self.covers(at_hand):
             raise ProtocolError("the aggregator would open with keyholders that are not in the cohort, or too few")
+        if record.opens and content.total != record.opens[0].total:
+            raise EquivocationError(
+                f"the aggregator would have another sum opened in round {record.number} than it said first"
+            )
         record.opens.append(content)
         record.open_digests.append(message.digest)
         return True
@@ -396,6 +400,10 @@ class Board:
         sizes = [attachment.size for attachment in message.body.attachments]
         if content.round != record.number or content.absent != absent or sizes != [size] * (1 + len(absent)):
             raise ProtocolError(f"the sum of round {record.number} does not come as it must")
+        if message.body.attachments[0].sha256 != record.opens[0].total:
+            raise EquivocationError(
+                f"the sum of round {record.number} is not the one that the aggregator said it would be"
+            )
         for attachment, name in zip(message.body.attachments[1:], absent, strict=True):
             if attachment != record.contributions[name].body.attachments[0]:
                 raise EquivocationError(

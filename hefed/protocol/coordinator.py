@@ -46,6 +46,7 @@ class Coordinator:
         self._phase_seen: tuple[Phase, int, int] | None = None
         self._contributions: dict[str, bytes] = {}
         self._sum: RunningSum | None = None
+        self._total: bytes | None = None
 
     # --- the record
     # ------------------------------------------------------------------------------------------------------------
@@ -108,7 +109,7 @@ class Coordinator:
             self._sum = grown
             self._contributions[entry.message.sender] = entry.attachments[0]
         if isinstance(content, m.Sum):
-            self._sum, self._contributions = None, {}
+            self._sum, self._total, self._contributions = None, None, {}
         if self._phase_seen != (seen := self._place()):
             self._phase_seen, self._phase_since = seen, now
 
@@ -171,7 +172,16 @@ class Coordinator:
         record = self.board.round
         if not self.board.covers(at_hand):
             return None
-        return m.Open(round=record.number, attempt=len(record.opens) + 1, keyholders=sorted(at_hand)), ()
+        total = m.Attachment.of(self._packed_sum()).sha256
+        attempt = len(record.opens) + 1
+        return m.Open(round=record.number, attempt=attempt, total=total, keyholders=sorted(at_hand)), ()
+
+    def _packed_sum(self) -> bytes:
+        if self._total is None:
+            if self._sum is None:
+                raise AssertionError("a sum is asked for before there are contributions")
+            self._total = self._sum.packed()
+        return self._total
 
     def _open_again_or_sum(self, over: bool, connected: set[str]) -> tuple[m.Content, tuple[bytes, ...]] | None:
         board, record = self.board, self.board.round
@@ -181,10 +191,10 @@ class Coordinator:
             at_hand = (set(board.cohort_keyholders) & connected) - (silent if over else set())
             return self._ask(at_hand) if at_hand != asked else None
         absent = set(board.study.contributors) - set(record.checks)
-        if silent or (absent and not over and not absent.isdisjoint(connected)) or self._sum is None:
+        if silent or (absent and not over and not absent.isdisjoint(connected)):
             return None
         gone = sorted(absent)
-        attachments = (self._sum.packed(), *(self._contributions[name] for name in gone))
+        attachments = (self._packed_sum(), *(self._contributions[name] for name in gone))
         return m.Sum(round=record.number, absent=gone), attachments
 
     def _end(self) -> m.End:

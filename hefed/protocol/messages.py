@@ -137,13 +137,16 @@ class Contribution(Content):
 
 
 class Open(Content):
-    """The aggregator: all contributions are there; these keyholders are at hand. A later attempt has fewer (or
-    others) of them.
+    """The aggregator: all contributions are there, this is the hash of their sum, and these keyholders are at hand.
+
+    The sum is fixed here, before the factors that it will be checked with, since those follow from this hash too. A
+    later attempt names other keyholders and the same sum.
     """
 
     kind: ClassVar[str] = "open"
     round: Round
     attempt: Annotated[int, Field(ge=1, le=1000)]
+    total: Digest
     keyholders: Names
 
 

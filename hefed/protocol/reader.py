@@ -18,7 +18,7 @@ from hefed.protocol import messages as m
 from hefed.protocol.answers import unpack_answers
 from hefed.protocol.board import Board
 from hefed.protocol.contexts import answer_context, content_key_context, finding_context
-from hefed.protocol.errors import EquivocationError, ProtocolError, SealError
+from hefed.protocol.errors import EquivocationError, ProtocolError
 from hefed.protocol.ports import Vault, Vector, Work
 from hefed.protocol.record import RoundRecord
 from hefed.protocol.sealing import SealingKey, open_content, seal
@@ -115,9 +115,9 @@ class ReaderPart:
             )
             context = answer_context(record.first.label, keyholder, record.open_digests[content.attempt - 1])
             plain = open_content(content_key, sealed, context)
-        except SealError as error:
-            raise ProtocolError(f"the answer of {keyholder} cannot be opened: {error}") from error
-        packed, hashes = unpack_answers(plain, board.profile.packed_size(record.first.values))
+            packed, hashes = unpack_answers(plain, board.profile.packed_size(record.first.values))
+        except ProtocolError as error:
+            raise ProtocolError(f"the answer of {keyholder} cannot be used: {error}") from error
         number = board.dealt_keyholders.index(keyholder)
         for subset in (*packed, *hashes):
             if subset not in board.subsets or number in subset:
@@ -126,7 +126,8 @@ class ReaderPart:
             hashes[subset] = answer_digest(board.use(record.first), subset, answer)
             self._answers.packed.setdefault(subset, answer)
         for subset, digest in hashes.items():
-            self._answers.digests.setdefault(subset, {})[keyholder] = digest
+            if self._answers.digests.setdefault(subset, {}).setdefault(keyholder, digest) != digest:
+                raise EquivocationError(f"{keyholder} gave two different answers for one share; it is at fault")
 
     def _open(self, record: RoundRecord, attachments: tuple[bytes, ...]) -> None:
         board = self._board

@@ -31,10 +31,11 @@ class RoundRecord:
 
     @cached_property
     def list_digest(self) -> bytes:
-        """H over the label and every contributor's name and hash of its contribution, in order of names. Defined once
-        all are there.
+        """H over the label, the hash of the sum that the aggregator is bound to, and every contributor's name and hash of
+        its contribution, in order of names. Defined once the round is open: were the sum not part of it, an aggregator
+        that knows the factors of the check could choose a wrong sum that passes.
         """
-        parts: list[bytes | str] = [self.first.label]
+        parts: list[bytes | str] = [self.first.label, self.opens[0].total]
         for name in sorted(self.contributions):
             parts += [name, self.contributions[name].body.attachments[0].sha256]
         return tagged_hash("contributions", *parts)

@@ -41,7 +41,9 @@ class LogisticRows(Prepared):
 
     def __init__(self, table: Table, specification: Specification, outcome: str) -> None:
         self.outcome: npt.NDArray[np.bool_] = table.indicator(outcome)
-        super().__init__(table, specification.covariates, int(self.outcome.sum()), None, specification.limits)
+        events = int(self.outcome.sum())
+        rarer = min(events, table.rows - events)
+        super().__init__(table, specification.covariates, events, rarer, None, specification.limits)
 
 
 class Logistic(Regression[LogisticRows]):

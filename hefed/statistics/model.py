@@ -41,12 +41,16 @@ class Limits:
         min_effective: the smallest effective number of patients with which a region contributes, (sum w)^2 / sum w^2
             over their weights w in the information; with fewer the sum would be nearly a single patient's. Also the
             smallest number of rows.
+        min_events: the fewest events (logistic: also the fewest non-events) with which a region contributes. The sum over
+            few events is nearly the covariates of those patients, and whoever subtracts its own part has the others'.
+            A study file asks for 5 unless it says otherwise.
     """
 
     rounds: int = 40
     step: float = 2.0
     linear_predictor: float = 100.0
     min_effective: float = 5.0
+    min_events: int = 0
 
     def __post_init__(self) -> None:
         for name, value in (("rounds", self.rounds), ("step", self.step), ("linear_predictor", self.linear_predictor)):
@@ -54,6 +58,8 @@ class Limits:
                 raise ValueError(f"limit {name} must be a positive number")
         if self.linear_predictor > 100:
             raise ValueError("limit linear_predictor must be at most 100")
+        if self.min_events < 0:
+            raise ValueError("limit min_events must not be negative")
         if not 1 <= self.min_effective < np.inf:
             raise ValueError("limit min_effective must be at least 1")
 
@@ -120,17 +126,24 @@ class Prepared:
     """A region's table made ready for a model: checked, and sorted once where the model wants that."""
 
     def __init__(
-        self, table: Table, covariates: tuple[str, ...], events: int, order: Int | None, limits: Limits
+        self, table: Table, covariates: tuple[str, ...], events: int, rarer: int, order: Int | None, limits: Limits
     ) -> None:
         """Take the covariates of `table`; `order` sorts the rows of `design`.
 
+        `rarer` counts what individual sums rest on: the events, or for a 0/1 outcome the rarer of its two values.
+
         Raises:
-            LocalError: a column is unusable, or there are fewer rows than `limits.min_effective`.
+            LocalError: a column is unusable, or there are too few rows or events to hide a patient among.
         """
         if table.rows < limits.min_effective:
             raise LocalError(
-                f"{table.rows} rows are fewer than the {limits.min_effective:g} with which this region contributes "
+                f"this region has fewer than the {limits.min_effective:g} rows with which it contributes "
                 "(limit min_effective)"
+            )
+        if rarer < limits.min_events:
+            raise LocalError(
+                f"this region has fewer than the {limits.min_events} events, or patients without the event, with which "
+                "it contributes (limit min_events); leave it out of the study"
             )
         self.rows = table.rows
         self.events = events

@@ -127,7 +127,8 @@ class CoxRows(Prepared):
         self.is_event = table.indicator(event)[order]
         self.risk_sets = RiskSets(self.times, self.is_event, self.event_times())
         self._pooled: tuple[Float, RiskSets] | None = None
-        super().__init__(table, specification.covariates, int(self.is_event.sum()), order, specification.limits)
+        events = int(self.is_event.sum())
+        super().__init__(table, specification.covariates, events, events, order, specification.limits)
 
     def event_times(self) -> Float:
         """Distinct times of the region's events, rising."""

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from hefed.crypto.contribution import check_value
+from hefed.crypto.hashing import tagged_hash
 from hefed.crypto.packing import pack_array, residue_array
 from hefed.crypto.parameters import PRECISE
+from hefed.crypto.sampling import uniform_polynomials
 from hefed.protocol import messages as m
 from hefed.protocol.coordinator import Entry
 from hefed.study import Study
@@ -58,20 +60,93 @@ def _is(entry: Entry, kind: str, number: int) -> bool:
 
 def test_an_altered_sum_is_noticed_by_every_reader_in_the_same_round(small_study: Study) -> None:
     federation = Federation(small_study)
+    honest_signer = federation.coordinator._say
 
-    def change(name: str, entry: Entry, attachments: tuple[bytes, ...]) -> Frames | None:
-        if not _is(entry, "sum", 2) or not attachments:
-            return None
-        altered = bytearray(attachments[0])
-        altered[0] ^= 1
-        return _resign(federation, entry, entry.message.content, (bytes(altered), *attachments[1:]))
+    # The aggregator's own record goes on from its lies, or its members would only see a broken chain.
+    def say(content: m.Content, attachments: tuple[bytes, ...], now: float) -> Entry:
+        if isinstance(content, m.Open) and content.round == 2:
+            wrong = _flipped(federation.coordinator._packed_sum())
+            content = content.model_copy(update={"total": m.Attachment.of(wrong).sha256})
+            federation.coordinator._total = wrong
+        return honest_signer(content, attachments, now)
 
-    _tamper(federation, change)
+    federation.coordinator._say = say  # type: ignore[method-assign]
     federation.run()
     refusals = _refusals(federation)
     assert set(refusals) == {"halland", "kronoberg", "orebro"}
     assert all("check values" in words for words in refusals.values())
     assert all(p.machine.reader is None or p.machine.reader.rounds_opened == 2 for p in federation.parties.values())
+
+
+def _flipped(packed: bytes) -> bytes:
+    return bytes([packed[0] ^ 1]) + packed[1:]
+
+
+def test_another_sum_than_the_aggregator_was_bound_to_is_refused(small_study: Study) -> None:
+    federation = Federation(small_study)
+
+    def change(name: str, entry: Entry, attachments: tuple[bytes, ...]) -> Frames | None:
+        if _is(entry, "sum", 2) and attachments:
+            return _resign(federation, entry, entry.message.content, (_flipped(attachments[0]), *attachments[1:]))
+        return None
+
+    _tamper(federation, change)
+    federation.run()
+    refusals = _refusals(federation)
+    assert set(refusals) == {"halland", "kronoberg", "orebro"}
+    assert all("is not the one that the aggregator said" in words for words in refusals.values())
+
+
+def test_who_knows_the_factors_of_the_check_before_it_names_its_sum_makes_a_wrong_one_pass() -> None:
+    """Why the list that regions sign holds the hash of the sum: with factors from the contributions alone, as here, the
+    aggregator alone solves three equations; with the sum among what they follow from, there is nothing to solve for.
+    """
+    values, list_digest = 36, bytes(range(32))
+    rng = np.random.default_rng(1)
+    honest = np.stack([rng.integers(0, p, values, dtype=np.uint64) for p in PRECISE.primes])
+    wrong = honest.astype(object)
+    factors = _factors(values, list_digest)
+    for k, p in enumerate(PRECISE.primes):
+        wrong[k, 0] = (wrong[k, 0] + 1) % p  # the lie
+        rows = [[factors[s][k][j] for j in (3, 4, 5)] for s in range(3)]
+        for j, x in zip((3, 4, 5), _solved(rows, [-factors[s][k][0] for s in range(3)], p), strict=True):
+            wrong[k, j] = (wrong[k, j] + x) % p  # hidden in values that nobody looks at
+    packed_honest, packed_wrong = (_packed(residues.astype(np.uint64)) for residues in (honest, wrong))
+    assert packed_wrong != packed_honest
+    assert check_value(PRECISE, packed_wrong, values, list_digest) == check_value(
+        PRECISE, packed_honest, values, list_digest
+    )
+    bound = m.Attachment.of(packed_wrong).sha256  # as in a list that holds the sum: other factors, and the lie shows
+    assert check_value(PRECISE, packed_wrong, values, bound) != check_value(PRECISE, packed_honest, values, bound)
+
+
+def _packed(residues: "np.ndarray[Any, np.dtype[np.uint64]]") -> bytes:
+    array = residue_array(PRECISE, residues.shape[1])
+    array[:, : residues.shape[1]] = residues
+    return pack_array(PRECISE, array, residues.shape[1])
+
+
+def _factors(values: int, list_digest: bytes) -> list[list[list[int]]]:
+    found = []
+    for s in range(3):
+        x = uniform_polynomials(PRECISE, tagged_hash("check x", list_digest, s), 0, 1)[0]
+        y = uniform_polynomials(PRECISE, tagged_hash("check y", list_digest, s), 0, 1)[0]
+        found.append([[int(x[k, 0]) * int(v) % p for v in y[k, :values]] for k, p in enumerate(PRECISE.primes)])
+    return found
+
+
+def _solved(rows: list[list[int]], right: list[int], p: int) -> list[int]:
+    """Gauss-Jordan modulo p."""
+    matrix = [[*row, value] for row, value in zip(rows, right, strict=True)]
+    for i in range(3):
+        pivot = next(r for r in range(i, 3) if matrix[r][i] % p)
+        matrix[i], matrix[pivot] = matrix[pivot], matrix[i]
+        inverse = pow(matrix[i][i], -1, p)
+        matrix[i] = [a * inverse % p for a in matrix[i]]
+        for r in range(3):
+            if r != i:
+                matrix[r] = [(a - matrix[r][i] * b) % p for a, b in zip(matrix[r], matrix[i], strict=True)]
+    return [row[3] for row in matrix]
 
 
 def test_an_altered_frame_under_a_signed_hash_is_refused(small_study: Study) -> None:
@@ -146,7 +221,12 @@ def test_a_sum_cannot_be_opened_before_all_contributions_are_there(small_study: 
             assert isinstance(content, m.Contribution)
             if content.round == 2 and name == "university":
                 opened_early.append(name)
-                return _resign(federation, entry, m.Open(round=2, attempt=1, keyholders=["halland", "university"]), ())
+                return _resign(
+                    federation,
+                    entry,
+                    m.Open(round=2, attempt=1, total=bytes(32), keyholders=["halland", "university"]),
+                    (),
+                )
         return None
 
     _tamper(federation, change)
@@ -163,7 +243,7 @@ def test_a_question_to_too_few_to_strangers_or_out_of_order_is_not_answered(
 
     def change(name: str, entry: Entry, attachments: tuple[bytes, ...]) -> Frames | None:
         if _is(entry, "open", 2):
-            return _resign(federation, entry, m.Open(round=2, attempt=1, keyholders=keyholders), ())
+            return _resign(federation, entry, m.Open(round=2, attempt=1, total=bytes(32), keyholders=keyholders), ())
         return None
 
     _tamper(federation, change)

@@ -202,6 +202,7 @@ def test_what_a_study_may_ask_for_the_other_parts_can_do() -> None:
     assert STUDY_SUBSETS == MAX_SUBSETS
     limits = Study.load(EXAMPLES[0]).limits
     assert Limits(limits.rounds, limits.step, limits.linear_predictor, limits.min_effective) == Limits()
+    assert limits.min_events == 5  # a disclosure threshold that a study has and a bare model has not
 
 
 @given(st.from_regex(NAME, fullmatch=True) | st.text(string.ascii_letters + string.digits + "-_. \n", max_size=70))
