@@ -131,6 +131,7 @@ def run(
         if ready:
             ready(parties)
         watcher = Watcher(study, parties, progress)
+        watcher(Board(parties.roster, submission.study), None)
         board = follow(parties, submission, watcher)
         finding = _finding(board, submission)
         document = _document(study, board, watcher, finding)

@@ -26,6 +26,9 @@ from hefed.study import Study
 from tests.node.runs import Run, cox_reference, free_port, is_sum, study_file, wait_for
 from tests.protocol.federation import Federation as InOneProcess
 
+OUTSIDER = Identity.passing()
+"""On the roster, without a part in any study."""
+
 # --- Who is let in ---------------------------------------------------------------------------------
 
 
@@ -111,18 +114,29 @@ def test_nobody_is_let_in_without_curve(federation: Federation, context: "zmq.Co
     plain.close()
 
 
-def test_a_region_with_another_aggregators_key_is_never_ready(tmp_path: Path) -> None:
-    with Run(study_file(tmp_path), tmp_path / "parties", absent=("orebro",)) as run:  # the others are ready
-        members = [member for member in run.parties.roster.members if member.name != AGGREGATOR]
-        wrong = Roster.of("simulation", 1, [*members, Identity.passing().member(AGGREGATOR, ("aggregator",))])
-        (run.folder / "orebro/roster.cbor").write_bytes(wrong.to_bytes())
-        run.parties.start("orebro")
-        wait_for(lambda: (run.folder / "orebro/state.sqlite").exists(), 30)  # made just before it connects
-        time.sleep(1.5)
-        assert "ready" in run.log("halland")
-        assert "ready" not in run.log("orebro")
-        assert "orebro" not in run.log(AGGREGATOR)
-        assert "orebro" not in run.parties.ended()
+@pytest.fixture(scope="module")
+def waiting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Parties without orebro, which a test can start, and with an outsider; the last test uses them up."""
+    folder = tmp_path_factory.mktemp("waiting")
+    with Run(study_file(folder), folder / "parties", absent=("orebro",), outsiders={"outsider": OUTSIDER}) as run:
+        yield run
+
+
+def test_a_region_with_another_aggregators_key_is_never_ready(waiting: Run) -> None:
+    right = waiting.parties.roster
+    members = [member for member in right.members if member.name != AGGREGATOR]
+    wrong = Roster.of(right.federation, 1, [*members, Identity.passing().member(AGGREGATOR, ("aggregator",))])
+    roster = waiting.folder / "orebro/roster.cbor"
+    roster.write_bytes(wrong.to_bytes())
+    waiting.parties.start("orebro")
+    wait_for(lambda: (waiting.folder / "orebro/state.sqlite").exists(), 30)  # made just before it connects
+    time.sleep(1.5)
+    assert "ready" in waiting.log("halland")
+    assert "ready" not in waiting.log("orebro")
+    assert "orebro" not in waiting.log(AGGREGATOR)
+    assert waiting.parties.ended() == {}
+    waiting.parties.kill("orebro")
+    roster.write_bytes(right.to_bytes())
 
 
 # --- What a member can send ------------------------------------------------------------------------
@@ -172,7 +186,7 @@ class Hostile:
 def nonsense(study: bytes) -> Iterator[tuple[bytes, ...]]:
     """Frames that mean nothing, in every place where something is read."""
     rng = random.Random(7)  # noqa: S311  the same nonsense every time
-    yield from ((), (b"",), (b"\x00",) * 3, (b"\xff" * 100,), (codec.encode("hello"),), (codec.encode([1, 2]),))
+    yield from ((b"",), (b"\x00",) * 3, (b"\xff" * 100,), (codec.encode("hello"),), (codec.encode([1, 2]),))
     for size in (1, 10, 1000, 100_000):
         yield (rng.randbytes(size), rng.randbytes(size))
     yield (codec.encode({"type": "hello"}), *[b""] * (MAX_FRAMES + 10))
@@ -203,45 +217,41 @@ def _peak_megabytes(number: int) -> float:
     return int(line.split()[1]) / 1024
 
 
-def test_nonsense_of_a_member_neither_ends_nor_stalls_the_aggregator(tmp_path: Path) -> None:
-    with Run(study_file(tmp_path), tmp_path / "parties", absent=("orebro",)) as run:
-        with Hostile(run, Identity.load(run.folder / "orebro")) as member:
-            member.hello()
-            for frames in nonsense(run.submission.study):
-                if frames:
-                    member.send(*frames)
-            for _ in range(5000):
-                member.header({"type": "message", "study": os.urandom(32), "number": 0}, b"no message")
-            member.send(codec.encode({"type": "message", "study": os.urandom(32), "number": 0}), bytes(50_000_000))
-            start = time.monotonic()
-            member.hello()
-            assert time.monotonic() - start < 10
-            assert run.parties.ended() == {}
-        assert _peak_megabytes(run.pid(AGGREGATOR)) < 400
-        run.parties.start("orebro")  # the real one
-        wait_for(lambda: "ready" in run.log("orebro"), 30)
-        run.assert_answer(run.follow(), cox_reference())
-        assert "Traceback" not in run.log(AGGREGATOR)
+def test_nonsense_of_a_member_neither_ends_nor_stalls_the_aggregator(waiting: Run) -> None:
+    with Hostile(waiting, Identity.load(waiting.folder / "orebro")) as member:
+        member.hello()
+        for frames in nonsense(waiting.submission.study):
+            member.send(*frames)
+        for _ in range(5000):
+            member.header({"type": "message", "study": os.urandom(32), "number": 0}, b"no message")
+        member.header({"type": "message", "study": os.urandom(32), "number": 0}, bytes(50_000_000))
+        start = time.monotonic()
+        member.hello()
+        assert time.monotonic() - start < 10
+    assert waiting.parties.ended() == {}
+    assert "Traceback" not in waiting.log(AGGREGATOR)
+    assert _peak_megabytes(waiting.pid(AGGREGATOR)) < 400
 
 
-def test_who_has_no_part_in_a_study_cannot_end_or_join_it(tmp_path: Path) -> None:
-    outsider = Identity.passing()
+def test_who_has_no_part_in_a_study_cannot_end_or_join_it(waiting: Run) -> None:
     said: list[str] = []
 
     def interfere(run: Run, board: Board, message: "m.Message | None") -> None:
         if is_sum(message, 1) or (message is not None and message.body.kind == "invitation"):
             study = run.submission.study
-            with Hostile(run, outsider) as member:
+            with Hostile(run, OUTSIDER) as member:
                 assert study.hex() not in member.hello({study.hex(): 0})["accepted"]
-                refusal = _signed(run, outsider, "outsider", m.Refusal(words="I will not have it"), board)
-                posed = _signed(run, outsider, "halland", m.Refusal(words="I am halland"), board)
+                refusal = _signed(run, OUTSIDER, "outsider", m.Refusal(words="I will not have it"), board)
+                posed = _signed(run, OUTSIDER, "halland", m.Refusal(words="I am halland"), board)
                 for envelope in (b"nonsense", refusal.envelope, posed.envelope):
                     member.header({"type": "message", "study": study, "number": 0}, envelope)
                     said.append(member.hear("refused")["words"])
 
-    with Run(study_file(tmp_path), tmp_path / "parties", outsiders={"outsider": outsider}) as run:
-        run.assert_answer(run.follow(interfere), cox_reference())
+    waiting.parties.start("orebro")
+    wait_for(lambda: "ready" in waiting.log("orebro"), 30)
+    waiting.assert_answer(waiting.follow(interfere), cox_reference())
     assert said == ["refused a message of outsider: outsider has no part in this study"] * 6
+    assert "Traceback" not in waiting.log(AGGREGATOR)
 
 
 def _signed(run: Run, identity: Identity, sender: str, content: m.Content, board: Board) -> m.Message:

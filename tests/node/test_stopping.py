@@ -51,10 +51,15 @@ def test_a_signal_in_the_middle_of_a_study_ends_everything(study: Path, number: 
     assert not (out / "result.json").exists()
 
 
-def test_a_closed_terminal_while_the_parties_start_ends_everything(study: Path) -> None:
+def test_a_second_simulation_is_kept_out_of_the_folder_and_a_closed_terminal_ends_the_first(study: Path) -> None:
     out = study.parent / "out"
     with started("simulate", study, "--out", out) as process:
         wait_for(lambda: len(parties_in(out)) == 4)
+        second = hefed("simulate", study, "--out", out)
+        assert (second.code, second.out) == (2, "")
+        assert second.err == f"hefed: {out / 'parties'} is in use by another hefed process; stop that one first\n"
+        assert len(parties_in(out)) == 4
+        assert len(secret_files(out)) >= 4
         process.send_signal(signal.SIGHUP)
         process.communicate(timeout=15)
         assert _nothing_is_left(out)
@@ -101,20 +106,6 @@ def test_a_folder_whose_simulation_was_killed_can_be_used_again_at_once(study: P
             again.terminate()
             again.communicate(timeout=15)
             assert _nothing_is_left(out)
-
-
-def test_while_one_simulation_runs_another_is_kept_out_of_its_folder(study: Path) -> None:
-    out = study.parent / "out"
-    with started("simulate", study, "--out", out) as process:
-        read_until(process, "starting the parties")
-        wait_for(lambda: len(parties_in(out)) == 4)
-        second = hefed("simulate", study, "--out", out)
-        assert (second.code, second.out) == (2, "")
-        assert second.err.splitlines()[-1] == (
-            f"hefed: {out / 'parties'} is in use by another hefed process; stop that one first"
-        )
-        assert len(parties_in(out)) == 4
-        assert len(secret_files(out)) >= 4
 
 
 def test_when_the_aggregator_dies_simulate_says_so_and_ends(study: Path) -> None:
