@@ -160,12 +160,13 @@ def init(
     home: Home,
 ) -> None:
     """Make the identity of a member, and its card to give to others."""
+    from hefed.node.federation import shown
     from hefed.node.home import Home as MemberHome
 
     with _mendable():
         made = MemberHome.init(home, name)
         card = made.card()
-    print(f"{made.card_file(name)}: the card of {name}; give it to whoever makes the roster")
+    print(f"{shown(made.card_file(name))}: the card of {name}; give it to whoever makes the roster")
     print(f"Fingerprint of {name}, to be read aloud to the others over the telephone:")
     print(f"  {card.fingerprint}")
 
@@ -200,7 +201,7 @@ def create(
     ] = None,
 ) -> None:
     """Make a roster from the members' cards, for every member to sign with `join`."""
-    from hefed.node.federation import changes, draft, load_roster, write_new_roster
+    from hefed.node.federation import changes, draft, load_roster, shown, write_new_roster
     from hefed.protocol.roster import SignedRoster
     from hefed.report.roster import print_changes, print_roster
     from hefed.report.table import console
@@ -221,7 +222,7 @@ def create(
     print_roster(signed, console())
     if before:
         print_changes(before, changes(before, roster), console())
-    print(f"\nSend {output} to every member, to sign: hefed federation join {output.name} --home HOME")
+    print(f"\nSend {shown(output)} to every member, to sign: hefed federation join {shown(output)} --home HOME")
 
 
 @federation_app.command("join")
@@ -231,7 +232,7 @@ def join(
     yes: Annotated[bool, typer.Option("--yes", help="Sign without asking, for scripts.")] = False,
 ) -> None:
     """Look at a roster, sign it, and put it in force once every member has signed."""
-    from hefed.node.federation import changes, load_roster, replace_durably
+    from hefed.node.federation import changes, load_roster, replace_durably, shown
     from hefed.node.home import Home as MemberHome
     from hefed.protocol.text import roster_text
     from hefed.report.roster import print_changes, print_roster
@@ -251,12 +252,12 @@ def join(
         if not (member.has_signed(roster) and me in signed.signatures):
             signed = member.sign(signed)
             replace_durably(file, roster_text(signed).encode())
-            print(f"\n{file}: now with the signature of {me}")
+            print(f"\n{shown(file)}: now with the signature of {me}")
         if signed.missing:
             print(f"Send it back, to be united with those of {', '.join(signed.missing)}: hefed federation merge")
             return
         member.install(signed)
-    print(f"Every member has signed: version {roster.version} of {roster.federation} is in force in {home}")
+    print(f"Every member has signed: version {roster.version} of {roster.federation} is in force in {shown(home)}")
 
 
 def _confirm(question: str) -> None:
@@ -272,15 +273,15 @@ def merge(
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
 ) -> None:
     """Unite the signatures of copies of one roster."""
-    from hefed.node.federation import unite, write_new_roster
+    from hefed.node.federation import shown, unite, write_new_roster
 
     with _mendable():
         signed = unite(files)
         write_new_roster(output, signed)
     if signed.missing:
-        print(f"{output}: still without {', '.join(signed.missing)}")
+        print(f"{shown(output)}: still without {', '.join(signed.missing)}")
     else:
-        print(f"{output}: every member has signed; each puts it in force: hefed federation join {output.name}")
+        print(f"{shown(output)}: every member has signed; each puts it in force with hefed federation join")
 
 
 @federation_app.command("show")

@@ -31,7 +31,7 @@ MAX_FEDERATION = 128
 LEAST_THRESHOLD = 2
 """Below it one keyholder alone would open a sum; no study can go there."""
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
-KEY_SIZE, SIGNATURE_SIZE = 32, 64
+KEY_SIZE = 32
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
