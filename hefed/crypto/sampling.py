@@ -190,7 +190,7 @@ class NoiseSource:
         self._block += used
 
     def _settle_ties(self, words: NDArray[np.uint64], group: Floats) -> None:
-        """Draw again, with second words, where the first did not decide; a word in some 2**47 or fewer is such a tie."""
+        """Draw again, with second words, where the first did not decide; one word in 2**47 or more is such a tie."""
         second = np.empty_like(words)
         self._open(self._key, 1, self._block * 8 * self._degree // 16).fill(second.view(np.uint8))
         for position in np.flatnonzero(np.isin(words >> np.uint64(1), self._table.upper)):

@@ -23,8 +23,8 @@ from hefed.protocol.sealing import SealingKey
 from hefed.study import Study
 
 AGREEMENT = 1e-9
-"""Relative difference up to which the readers' results count as the same: linear algebra may differ in its last bits
-between machines.
+"""Difference up to which the readers' results count as the same, relative to the value, for estimates relative to their
+standard errors: linear algebra may differ in its last bits between machines.
 """
 SILENCE = 15.0
 """Seconds without a sign of life after which the analyst says that the aggregator is not to be reached."""
@@ -69,7 +69,7 @@ class Submission:
                 raise StudyFailedError(f"what {reader} reports cannot be opened: {error}", refused=False) from error
         first_reader, first = next(iter(findings.items()))
         for reader, finding in findings.items():
-            if finding.outcome != first.outcome or not _alike(finding.document, first.document):
+            if finding.outcome != first.outcome or not _same_fit(finding.document, first.document):
                 raise StudyFailedError(
                     f"{first_reader} and {reader} do not report the same result; do not use either", refused=False
                 )
@@ -79,10 +79,31 @@ class Submission:
 
 def _read_finding(opened: bytes, rounds: int) -> Finding:
     match codec.decode(opened):
-        case {"outcome": str(outcome), "finding": dict(document), "checked": list(checked), **rest} if not rest:
+        case {
+            "outcome": str(outcome),
+            "finding": dict(document),
+            "checked": list(checked),
+            "filling": bytes(),
+            **rest,
+        } if not rest:
             if len(checked) == rounds and all(type(one) is bool for one in checked):
                 return Finding(outcome, document, tuple(checked))
     raise EncodingError("it does not have the form of a finding")
+
+
+def _same_fit(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    """Whether two documents report the same. An estimate near zero has no last bits of its own: its error is measured
+    by its standard error.
+    """
+    match a, b:
+        case {"estimate": list(one), "std_error": list(errors), **rest_a}, {"estimate": list(other), **rest_b}:
+            if not len(one) == len(other) == len(errors) or not all(
+                type(value) is float and math.isfinite(value) for value in (*one, *other, *errors)
+            ):
+                return False
+            near = all(abs(x - y) <= AGREEMENT * error for x, y, error in zip(one, other, errors, strict=True))
+            return near and _alike({**rest_a, "std_error": errors}, rest_b)
+    return _alike(a, b)
 
 
 def _alike(a: Any, b: Any) -> bool:
@@ -91,7 +112,7 @@ def _alike(a: Any, b: Any) -> bool:
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(map(_alike, a, b))
     if isinstance(a, float) and isinstance(b, float):
-        return math.isclose(a, b, rel_tol=AGREEMENT, abs_tol=AGREEMENT)
+        return math.isclose(a, b, rel_tol=AGREEMENT, abs_tol=0.0)
     return type(a) is type(b) and bool(a == b)
 
 

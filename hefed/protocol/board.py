@@ -17,11 +17,12 @@ from hefed.crypto.label import SignedUse
 from hefed.crypto.parameters import PROFILES, Precision, Profile
 from hefed.protocol import messages as m
 from hefed.protocol.cohort import Cohort
-from hefed.protocol.errors import EquivocationError, ProtocolError, SignatureError
+from hefed.protocol.errors import EquivocationError, ProtocolError, SealError, SignatureError
 from hefed.protocol.messages import Message
 from hefed.protocol.record import Outcome, RoundRecord
 from hefed.protocol.roster import Roster
 from hefed.protocol.rules import RULES, Party, Phase, Rule
+from hefed.protocol.sealing import public_key
 from hefed.study import Study, StudyError
 
 
@@ -277,6 +278,11 @@ class Board:
         )
         if not complete:
             raise ProtocolError(f"the approval of {name} does not have what its part in the study needs, or has more")
+        for public in (*content.dealing_keys.values(), *([content.reading_key] if content.reading_key else [])):
+            try:
+                public_key(public)
+            except SealError as error:
+                raise ProtocolError(f"the approval of {name} has {error}; {name} is at fault") from error
         self.approvals[name] = message
         return False
 

@@ -16,7 +16,18 @@ MAX_DEPTH = 12
 MAX_BYTES = 4 * 2**20
 """Of one encoded value. Long vectors travel outside, as attachments bound by their hash."""
 
+MAX_ITEMS = 2**16
+"""Of one array or map."""
+
 _PLAIN = (bool, int, float, str, bytes)
+
+
+def _refuse_tag(*_: object) -> Any:
+    raise ValueError("a tag; plain values have none")
+
+
+# Among cbor2's own tags are references to earlier values: a few hundred bytes that stand for a value without end.
+_NO_TAGS = dict.fromkeys((*range(1200), 43000, 55799), _refuse_tag)
 
 
 def encode(value: Any) -> bytes:
@@ -34,10 +45,16 @@ def decode(data: bytes) -> Any:
         raise EncodingError(f"{len(data)} bytes of CBOR; at most {MAX_BYTES} are allowed")
     try:
         value = cbor2.loads(
-            data, max_depth=MAX_DEPTH, allow_indefinite=False, allow_duplicate_keys=False, strict_hashable_types=True
+            data,
+            max_depth=MAX_DEPTH,
+            allow_indefinite=False,
+            allow_duplicate_keys=False,
+            strict_hashable_types=True,
+            semantic_decoders=_NO_TAGS,
+            tag_hook=_refuse_tag,
         )
     except (cbor2.CBORError, ValueError, OverflowError, TypeError) as error:
-        raise EncodingError(f"not CBOR: {error}") from error
+        raise EncodingError(f"not CBOR of plain values: {error}") from error
     _refuse_unless_plain(value)
     if cbor2.dumps(value, canonical=True) != data:
         raise EncodingError("not in the deterministic form of CBOR, so its hash would not be the value's; refused")
@@ -45,6 +62,8 @@ def decode(data: bytes) -> Any:
 
 
 def _refuse_unless_plain(value: Any) -> None:
+    if isinstance(value, dict | list) and len(value) > MAX_ITEMS:
+        raise EncodingError(f"{len(value)} items in one array or map; at most {MAX_ITEMS} are allowed")
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):

@@ -58,14 +58,11 @@ class ContributorPart:
             )
         return m.Deal(hashes=list(self._key.seed_hashes().values()), sealed=sealed)
 
-    def sign_cohort(self) -> m.CohortSignature:
-        """Stands to the cohort, after looking that its own approval and deal are in it unchanged."""
+    def sign_cohort(self, own_approval: bytes, own_deal: bytes) -> m.CohortSignature:
+        """Stands to the cohort, after looking that the approval and the deal that it sent are the ones in it."""
         cohort = self._board.cohort
-        own = self._board.deals[self._name].digest
-        if dict(cohort.deals)[self._name] != own or self._board.deal(self._name).hashes != list(
-            self._key.seed_hashes().values()
-        ):
-            raise EquivocationError(f"the cohort does not hold what {self._name} dealt")
+        if dict(cohort.approvals)[self._name] != own_approval or dict(cohort.deals)[self._name] != own_deal:
+            raise EquivocationError(f"the cohort does not hold what {self._name} approved and dealt")
         return m.CohortSignature(cohort=cohort.digest)
 
     def contribution(self) -> tuple[m.Contribution, tuple[bytes, ...]]:

@@ -19,6 +19,11 @@ from hefed.protocol.messages import Message
 from hefed.protocol.roster import Roster
 from hefed.protocol.rules import Phase
 
+PATIENCE = 0.25
+"""Part of a phase's wait after which a keyholder that is connected but silent is left out: any threshold of the others
+do.
+"""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -42,8 +47,9 @@ class Coordinator:
         self.board = Board(roster, study)
         self._signer = signer
         self._name = roster.aggregator.name
-        self._phase_since = 0.0
-        self._phase_seen: tuple[Phase, int, int] | None = None
+        self._phase_since = self._asked_since = 0.0
+        self._phase_seen: tuple[Phase, int] | None = None
+        self._slow: set[str] = set()  # keyholders that were asked and did not answer in time; the first to be left out
         self._contributions: dict[str, bytes] = {}
         self._sum: RunningSum | None = None
         self._total: bytes | None = None
@@ -108,14 +114,14 @@ class Coordinator:
             grown.add(entry.attachments[0])
             self._sum = grown
             self._contributions[entry.message.sender] = entry.attachments[0]
+        if isinstance(content, m.Answer):
+            self._slow.discard(entry.message.sender)
+        if isinstance(content, m.Open):
+            self._asked_since = now
         if isinstance(content, m.Sum):
             self._sum, self._total, self._contributions = None, None, {}
-        if self._phase_seen != (seen := self._place()):
+        if self._phase_seen != (seen := (self.board.phase, len(self.board.rounds))):
             self._phase_seen, self._phase_since = seen, now
-
-    def _place(self) -> tuple[Phase, int, int]:
-        board = self.board
-        return board.phase, len(board.rounds), len(board.rounds[-1].opens) if board.rounds else 0
 
     def _say(self, content: m.Content, attachments: tuple[bytes, ...], now: float) -> Entry:
         board = self.board
@@ -137,9 +143,11 @@ class Coordinator:
             Phase.APPROVAL: self._dealing,
             Phase.ACKNOWLEDGEMENT: self._proposal,
             Phase.CONTRIBUTION: self._open,
-            Phase.OPENING: self._open_again_or_sum,
         }
-        due = steps[self.board.phase](over, connected) if self.board.phase in steps else None
+        if self.board.phase is Phase.OPENING:
+            due = self._open_again_or_sum(over, connected, now)
+        else:
+            due = steps[self.board.phase](over, connected) if self.board.phase in steps else None
         if due is None and over:
             due = self._end(), ()
         return due
@@ -166,11 +174,12 @@ class Coordinator:
         board = self.board
         if set(board.round.contributions) != set(board.study.contributors):
             return None
-        return self._ask(set(board.cohort_keyholders) & connected)
+        at_hand = set(board.cohort_keyholders) & connected
+        return self._ask(at_hand - self._slow) or self._ask(at_hand)
 
     def _ask(self, at_hand: set[str]) -> tuple[m.Content, tuple[bytes, ...]] | None:
         record = self.board.round
-        if not self.board.covers(at_hand):
+        if not self.board.covers(at_hand) or len(record.opens) == m.MAX_ATTEMPTS:
             return None
         total = m.Attachment.of(self._packed_sum()).sha256
         attempt = len(record.opens) + 1
@@ -183,13 +192,17 @@ class Coordinator:
             self._total = self._sum.packed()
         return self._total
 
-    def _open_again_or_sum(self, over: bool, connected: set[str]) -> tuple[m.Content, tuple[bytes, ...]] | None:
+    def _open_again_or_sum(
+        self, over: bool, connected: set[str], now: float
+    ) -> tuple[m.Content, tuple[bytes, ...]] | None:
         board, record = self.board, self.board.round
-        asked = set(record.opens[-1].keyholders)
-        silent = asked - board.answered(record.opens[-1].attempt)
-        if silent and (over or not silent <= connected):
-            at_hand = (set(board.cohort_keyholders) & connected) - (silent if over else set())
-            return self._ask(at_hand) if at_hand != asked else None
+        silent = set(record.opens[-1].keyholders) - board.answered(record.opens[-1].attempt)
+        patience = board.study.limits.wait * PATIENCE
+        if silent and not silent <= connected:
+            return self._ask((set(board.cohort_keyholders) & connected) - self._slow)
+        if silent and now - self._asked_since > patience:
+            self._slow |= silent
+            return self._ask((set(board.cohort_keyholders) & connected) - self._slow)
         absent = set(board.study.contributors) - set(record.checks)
         if silent or (absent and not over and not absent.isdisjoint(connected)):
             return None
@@ -211,4 +224,4 @@ def give_up(coordinator: Coordinator, error: ProtocolError | CryptoError, now: f
     """Ends a study whose record cannot go on because of a member's message, with the reason."""
     if coordinator.board.phase in (Phase.INVITATION, Phase.ENDED):
         return []
-    return [coordinator._say(m.End(words=str(error)[: m.MAX_WORDS], missing=[]), (), now)]
+    return [coordinator._say(m.End(words=m.printable(str(error)), missing=[]), (), now)]

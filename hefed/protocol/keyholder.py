@@ -41,7 +41,7 @@ class KeyholderPart:
             try:
                 self._seeds(dealer).erase()
             except (SealError, SeedError) as error:
-                return m.Complaint(dealer=dealer, words=str(error)[: m.MAX_WORDS])
+                return m.Complaint(dealer=dealer, words=m.printable(str(error)))
         content_keys = {}
         for reader in board.study.readers:
             public = board.approval(reader).reading_key

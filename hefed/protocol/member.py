@@ -203,15 +203,21 @@ class Member:
             case "deal" if self.contributor:
                 return self.contributor.deal(), ()
             case "cohort" if self.contributor:
-                return self.contributor.sign_cohort(), ()
+                return self.contributor.sign_cohort(
+                    self._own("approval").message.digest, self._own("deal").message.digest
+                ), ()
             case "contribution" if self.contributor:
                 return self.contributor.contribution()
             case "check" if self.contributor:
-                own = self._recall(f"contribution {self.board.round.number}")
-                if own is None:
-                    raise ProtocolError(f"{self.name} is to check a contribution that it never made")
+                own = self._own(f"contribution {self.board.round.number}")
                 return self.contributor.check(own.attachments[0]), ()
         raise AssertionError(duty)
+
+    def _own(self, key: str) -> Outgoing:
+        sent = self._recall(key)
+        if sent is None:
+            raise ProtocolError(f"the record goes on from a '{key}' of {self.name} that {self.name} never sent")
+        return sent
 
     def _approval(self) -> m.Approval:
         return m.Approval(
@@ -226,7 +232,7 @@ class Member:
         if stored is not None:
             self._remember(stored)
             return [stored]
-        return [self._send("refusal", m.Refusal(words=words[: m.MAX_WORDS]), ())]
+        return [self._send("refusal", m.Refusal(words=m.printable(words)), ())]
 
     def _send(self, key: str, content: m.Content, attachments: tuple[bytes, ...]) -> Outgoing:
         message = self._signer.sign(

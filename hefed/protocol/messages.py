@@ -14,17 +14,20 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from hefed.crypto.hashing import encode_parts, tagged_hash
 from hefed.protocol import codec
 from hefed.protocol.errors import EncodingError, SignatureError
 from hefed.protocol.roster import NAME, Roster
 from hefed.protocol.sealing import PUBLIC_KEY_SIZE
+from hefed.wording import quoted
 
 PROTOCOL_VERSION: Literal[1] = 1
 MAX_ATTACHMENT = 2**30
 """Bytes of one attachment: a contribution of 10^8 values fits."""
+MAX_ATTEMPTS = 1000
+"""Times that a round is put to keyholders."""
 MAX_WORDS = 2000
 """Characters of a region's or the aggregator's own words."""
 ZERO_HASH = bytes(32)
@@ -34,9 +37,24 @@ Digest = Annotated[bytes, Field(min_length=32, max_length=32)]
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 Names = Annotated[list[Name], Field(max_length=1024)]
 PublicKey = Annotated[bytes, Field(min_length=PUBLIC_KEY_SIZE, max_length=PUBLIC_KEY_SIZE)]
-Words = Annotated[str, Field(max_length=MAX_WORDS)]
+Digests = Annotated[dict[Name, Digest], Field(max_length=1024)]
 Sealed = Annotated[bytes, Field(max_length=2**20)]
+SealedToEach = Annotated[dict[Name, Sealed], Field(max_length=1024)]
 Round = Annotated[int, Field(ge=0, le=2**20)]
+
+
+def printable(words: str) -> str:
+    """Words as they may stand in a message, on a terminal and in a log: no control characters, at most MAX_WORDS."""
+    return "".join(letter if letter.isprintable() else "?" for letter in words[:MAX_WORDS])
+
+
+def _require_printable(words: str) -> str:
+    if not words.isprintable():
+        raise ValueError("words with control characters")
+    return words
+
+
+Words = Annotated[str, Field(max_length=MAX_WORDS), AfterValidator(_require_printable)]
 
 
 class _Strict(BaseModel):
@@ -84,7 +102,7 @@ class Dealing(Content):
     """The aggregator: these approved, so the contributors deal their keys to these keyholders."""
 
     kind: ClassVar[str] = "dealing"
-    approvals: dict[Name, Digest]
+    approvals: Digests
     keyholders: Names
 
 
@@ -93,15 +111,15 @@ class Deal(Content):
 
     kind: ClassVar[str] = "deal"
     hashes: Annotated[list[Digest], Field(min_length=1, max_length=2**14)]
-    sealed: dict[Name, Sealed]
+    sealed: SealedToEach
 
 
 class Acknowledgement(Content):
     """A keyholder found its own seeds of every deal right; and its content key, sealed to each reader."""
 
     kind: ClassVar[str] = "acknowledgement"
-    deals: dict[Name, Digest]
-    content_keys: dict[Name, Sealed]
+    deals: Digests
+    content_keys: SealedToEach
 
 
 class Complaint(Content):
@@ -116,7 +134,7 @@ class Proposal(Content):
     """The aggregator: the keyholders that acknowledged. With the approvals and deals this fixes the cohort."""
 
     kind: ClassVar[str] = "proposal"
-    acknowledgements: dict[Name, Digest]
+    acknowledgements: Digests
 
 
 class CohortSignature(Content):
@@ -131,7 +149,7 @@ class Contribution(Content):
 
     kind: ClassVar[str] = "contribution"
     round: Round
-    purpose: Annotated[str, Field(max_length=64)]
+    purpose: Annotated[str, Field(pattern="^[a-z ]{1,64}$")]
     label: Digest
     values: Annotated[int, Field(ge=1, le=10**8)]
 
@@ -145,7 +163,7 @@ class Open(Content):
 
     kind: ClassVar[str] = "open"
     round: Round
-    attempt: Annotated[int, Field(ge=1, le=1000)]
+    attempt: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS)]
     total: Digest
     keyholders: Names
 
@@ -164,7 +182,7 @@ class Answer(Content):
 
     kind: ClassVar[str] = "answer"
     round: Round
-    attempt: Annotated[int, Field(ge=1, le=1000)]
+    attempt: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS)]
     list: Digest
 
 
@@ -318,25 +336,33 @@ def read_message(envelope: bytes, roster: Roster) -> Message:
     if not (isinstance(value, list) and len(value) == 2 and all(isinstance(part, bytes) for part in value)):
         raise EncodingError("an envelope is an array of a body and a signature")
     encoded, signature = value
+    plain = codec.decode(encoded)
+    # The signature comes first: only a member can make us look at the rest.
+    _require_signature(plain, encoded, signature, roster)
     try:
-        body = Body.model_validate(codec.decode(encoded))
+        body = Body.model_validate(plain)
         content = KINDS[body.kind].model_validate(body.content)
     except KeyError:
-        raise EncodingError("a message of a kind that this version of the protocol does not know") from None
-    except ValidationError as error:
-        where = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False)[:3])
-        raise EncodingError(f"a message that does not have its form ({where})") from None
-    if body.federation != roster.federation:
-        raise SignatureError(f"a message of federation '{body.federation}' arrived in {roster.federation}")
-    try:
-        Ed25519PublicKey.from_public_bytes(roster.member(body.sender).identity).verify(
-            signature, _signed_bytes(encoded)
-        )
-    except InvalidSignature:
-        raise SignatureError(
-            f"a message that says it is {body.sender}'s does not carry {body.sender}'s signature"
+        raise EncodingError(
+            f"a message of {plain['sender']} of a kind that this version of the protocol does not know"
         ) from None
+    except ValidationError as error:
+        where = "; ".join(f"{quoted('.'.join(map(str, e['loc'])))}: {e['msg']}" for e in error.errors()[:3])
+        raise EncodingError(f"a message of {plain['sender']} that does not have its form ({where})") from None
     return Message(body, content, envelope, _digest(envelope))
+
+
+def _require_signature(plain: Any, encoded: bytes, signature: bytes, roster: Roster) -> None:
+    sender, federation = (plain.get("sender"), plain.get("federation")) if isinstance(plain, dict) else (None, None)
+    if not isinstance(sender, str) or not isinstance(federation, str):
+        raise EncodingError("a message that names no sender or no federation")
+    if federation != roster.federation:
+        raise SignatureError(f"a message of another federation arrived in {roster.federation}")
+    key = Ed25519PublicKey.from_public_bytes(roster.member(sender).identity)
+    try:
+        key.verify(signature, _signed_bytes(encoded))
+    except InvalidSignature:
+        raise SignatureError(f"a message that says it is {sender}'s does not carry {sender}'s signature") from None
 
 
 def study_hash(invitation: Invitation, analyst: str) -> bytes:

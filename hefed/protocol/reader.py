@@ -34,6 +34,11 @@ class _Answers:
 
 N = TypeVar("N", bound=np.generic)
 
+FINDING_STEP = 4096
+"""Findings are filled up to about a multiple of so many bytes, so that their length tells nobody a result from an
+error.
+"""
+
 LEAST_VALUES = 32
 """Of a round; shorter vectors are filled up with zeros.
 
@@ -192,7 +197,8 @@ class ReaderPart:
         """Closes the study once the model is finished; the finding is sealed to the analyst."""
         board = self._board
         finding = self._work.finding()
-        document = {"outcome": finding.outcome, "finding": finding.document, "checked": self.checked}
+        document = {"outcome": finding.outcome, "finding": finding.document, "checked": self.checked, "filling": b""}
+        document["filling"] = bytes(-len(codec.encode(document)) % FINDING_STEP)
         context = finding_context(board.study_digest, self._name, board.analyst)
         return m.Closing(
             last=self.previous,

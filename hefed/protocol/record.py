@@ -31,9 +31,9 @@ class RoundRecord:
 
     @cached_property
     def list_digest(self) -> bytes:
-        """H over the label, the hash of the sum that the aggregator is bound to, and every contributor's name and hash of
-        its contribution, in order of names. Defined once the round is open: were the sum not part of it, an aggregator
-        that knows the factors of the check could choose a wrong sum that passes.
+        """H over the label, the hash of the sum that the aggregator is bound to, and every contributor's name and hash
+        of its contribution, in order of names. Defined once the round is open. Were the sum not part of it, an
+        aggregator that knows the factors of the check could choose a wrong sum that passes.
         """
         parts: list[bytes | str] = [self.first.label, self.opens[0].total]
         for name in sorted(self.contributions):

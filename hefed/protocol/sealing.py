@@ -70,18 +70,25 @@ def _raw(key: mlkem.MLKEM768PublicKey | x25519.X25519PublicKey) -> bytes:
     return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
 
 
-def seal(plaintext: bytes, public: bytes, context: tuple[bytes | str | int, ...]) -> bytes:
-    """Seals to the public key of 1216 bytes. Raises SealError when `public` is no key."""
+def public_key(public: bytes) -> MLKEM768X25519PublicKey:
+    """The public key in 1216 bytes. Raises SealError when they are none."""
     if len(public) != PUBLIC_KEY_SIZE:
         raise SealError(f"a public key of {len(public)} bytes; {PUBLIC_KEY_SIZE} are expected")
     try:
-        key = MLKEM768X25519PublicKey(
+        return MLKEM768X25519PublicKey(
             mlkem.MLKEM768PublicKey.from_public_bytes(public[:_MLKEM_PUBLIC]),
             x25519.X25519PublicKey.from_public_bytes(public[_MLKEM_PUBLIC:]),
         )
-        return _SUITE.encrypt(plaintext, key, info=encode_parts(*context))
     except ValueError as error:
         raise SealError("a public key that the key encapsulation refuses") from error
+
+
+def seal(plaintext: bytes, public: bytes, context: tuple[bytes | str | int, ...]) -> bytes:
+    """Seals to the public key of 1216 bytes. Raises SealError when `public` is no key."""
+    try:
+        return _SUITE.encrypt(plaintext, public_key(public), info=encode_parts(*context))
+    except ValueError as error:
+        raise SealError("a public key that nothing can be sealed to") from error
 
 
 def seal_content(content_key: bytes, plaintext: bytes, context: tuple[bytes | str | int, ...]) -> bytes:

@@ -48,6 +48,10 @@ def test_any_bytes_are_either_refused_or_the_one_encoding_of_their_value(data: b
         b"\xa1\x01\x02",  # a key that is no text
         b"\xd8\x1c\x81\x80",  # shared references
         b"\xc2\x41\x01",  # a tag
+        b"\x82\xd8\x1c\x81\xd8\x1d\x00\x00",  # a value that contains itself
+        b"\x8b\xd8\x1c\x80" + b"".join(b"\xd8\x1c\x94" + (b"\xd8\x1d" + bytes([i])) * 20 for i in range(10)),  # 20^10
+        b"\xd9\xd9\xf7\x00",  # self-described
+        b"\xf8\x20",  # a simple value without meaning
         b"\xd9\x01\x02\x81\x01",  # a set
         b"\xc0\x61a",  # a date that is none
         b"\xf7",  # undefined

@@ -60,6 +60,27 @@ def test_a_region_gone_after_contributing_does_not_stop_its_round(small_study: S
     assert "kronoberg" in federation.board.outcome.words
 
 
+def test_a_keyholder_that_is_there_but_silent_is_left_out_once_and_for_all(
+    small_study: Study, finished: Federation
+) -> None:
+    federation = Federation(small_study)
+    federation.before_accept = lambda name, outgoing: (
+        None if name == "university" and outgoing.key.startswith("answer") else outgoing
+    )
+    federation.run()
+    waited = 0
+    while federation.board.phase is not Phase.ENDED and waited < 3:
+        federation.now += small_study.limits.wait / 2
+        waited += 1
+        federation.run([])
+    np.testing.assert_allclose(
+        federation.finding().document["estimate"], finished.finding().document["estimate"], rtol=1e-9
+    )
+    assert waited == 1  # the first round waits for it; the others do not ask it first
+    assert federation.board.rounds[0].opens[0].keyholders == ["halland", "kronoberg", "orebro", "university"]
+    assert federation.board.rounds[1].opens[0].keyholders == ["halland", "kronoberg", "orebro"]
+
+
 def test_with_too_few_keyholders_nothing_is_opened(small_study: Study) -> None:
     federation = Federation(small_study)
     for name in ("university", "orebro", "kronoberg"):

@@ -91,6 +91,24 @@ def test_a_message_posted_twice_is_refused(finished: Federation) -> None:
         board.post(finished.log[4].message)
 
 
+def test_nothing_that_a_member_says_can_move_a_cursor_or_forge_a_line(finished: Federation) -> None:
+    label = finished.board.rounds[0].first.label
+    for purpose in ("\x1b[2J", "two\nlines", "x" * 65, "Capital", ""):
+        with pytest.raises(ValueError, match="purpose"):
+            m.Contribution(round=0, purpose=purpose, label=label, values=1)
+    with pytest.raises(ValueError, match="words"):
+        m.Refusal(words="\x1b]0;title\x07")
+    assert m.printable("a\x1b[2Jb\nc") == "a?[2Jb?c"
+
+
+def test_the_signature_is_looked_at_before_anything_that_it_is_over(finished: Federation) -> None:
+    message = finished.log[0].message
+    body = codec.decode(codec.decode(message.envelope)[0])
+    body["content"] = {"\x1b[2J" * 10: 1}
+    with pytest.raises(SignatureError):
+        m.read_message(codec.encode([codec.encode(body), bytes(64)]), finished.roster)
+
+
 def test_no_secret_type_shows_or_pickles_its_secret(finished: Federation) -> None:
     import pickle
 
