@@ -42,7 +42,8 @@ class DuckDbFile(TypedSource):
         try:
             self._relation = self._find_relation(settings)
             with self._faults():
-                columns = self._database.sql(f"FROM {self._relation}")
+                # A query as it stands: within another one DuckDB would rename columns that have the same name.
+                columns = self._database.sql(settings.query or f"FROM {self._relation}")
         except BaseException:
             self.close()
             raise

@@ -21,10 +21,10 @@ class ParquetFile(TypedSource):
         check_file(path, who)
         try:
             self._file = pq.ParquetFile(path)
-        except pa.ArrowException:
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno:  # the system's, not pyarrow's own
+                raise unreadable(path, who, error) from None
             raise self.error("is not a Parquet file, or is damaged; write it again") from None
-        except OSError as error:
-            raise unreadable(path, who, error) from None
         self.header = list(self._file.schema_arrow.names)
 
     def close(self) -> None:

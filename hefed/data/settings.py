@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
+from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, create_model
 from pydantic import model_validator as validator
@@ -21,7 +22,7 @@ from hefed.wording import quoted, suggestion, validation_sentence
 MAX_COLUMNS = 4096
 MAX_QUERY = 1 << 16
 
-_PARAMETERS_OF_SECRETS = ("pass", "pwd", "secret", "token", "odbc_connect")
+_PARAMETERS_OF_SECRETS = ("password", "passwd", "pwd", "secret", "token", "odbc_connect")
 _TAKES: Mapping[str, tuple[str, ...]] = {
     "csv": ("path",),
     "parquet": ("path",),
@@ -52,8 +53,8 @@ def _url_without_password(value: str) -> str:
     rest = _one_line(value).partition("://")[2]
     if not rest:
         raise ValueError('must be a URL such as "postgresql+psycopg://user@host:5432/database"')
-    parameters = re.findall(r"[?&]([^=&]*)", rest)
-    secret = any(word in parameter.lower() for parameter in parameters for word in _PARAMETERS_OF_SECRETS)
+    parameters = [unquote(name).lower() for name in re.findall(r"[?&]([^=&]*)", rest)]
+    secret = any(word in parameter for parameter in parameters for word in _PARAMETERS_OF_SECRETS)
     if secret or ("@" in rest and ":" in rest[: rest.index("@")]):
         raise ValueError("holds a password; take it out, put it into an environment variable, and name that one in "
                          "password_env")  # fmt: skip

@@ -31,12 +31,18 @@ _LIBPQ_ARGUMENTS = {
     "keepalives_count": 3,
 }
 _BY_SQLSTATE = {
-    "28P01": "the database does not take the password; look at the variable that password_env names",
-    "28000": "the database does not let the user of [data] url in; look at its rules for this machine and user",
-    "3D000": "the server has no database of the name in [data] url",
-    "42501": "the user of [data] url may not read it; grant it SELECT",
+    "42501": "the user of [data] url may not; grant it SELECT",
     "25006": "it would write, and is run read-only; leave only what reads",
-    "57014": f"it takes longer than {STATEMENT_SECONDS} s; make it simpler",
+    "57014": "it takes too long, or was cancelled; make it simpler, or see what locks its tables",
+}
+_BY_PHRASE = {  # libpq gives no code when there is no connection; what it says is looked at and not passed on
+    "password authentication failed": "does not take the user and password; look at password_env and its variable",
+    "no password supplied": "asks for a password; name an environment variable with it in password_env",
+    "no pg_hba.conf entry": "does not let this user in from this machine; look at its pg_hba.conf",
+    "does not exist": "is not known to the server; look at its name and at the user",
+    "resolve host": "has a host whose name leads nowhere; look at the spelling and at name resolution",
+    "Connection refused": "does not listen; look at host and port, and whether the server runs",
+    "timeout": f"does not answer within {CONNECT_SECONDS} s; look at host, port and firewalls",
 }
 
 
@@ -47,16 +53,15 @@ class SqlDatabase(TypedSource):
         """Connects. Raises DataError."""
         super().__init__(who, settings.where, settings.columns)
         self._engine = self._make_engine(settings)
-        with self._faults("cannot be reached; look at the host and the port in [data] url, and whether it runs"):
-            self._connection = self._engine.connect()
         try:
-            with self._faults("cannot be read"):
+            self._connection = self._engine.connect()
+        except SQLAlchemyError as error:
+            raise DataError(f"{who}: the database of [data] url {_why_not_connected(error)}") from None
+        try:
+            with self._faults():
                 self._begin()
                 self._relation = self._find_relation(settings)
-                everything: sa.Select[Any] = (
-                    sa.select(sa.literal_column("*")).select_from(self._relation).where(sa.false())
-                )
-                self.header = list(self._connection.execute(everything).keys())
+                self.header = self._read_names(settings.query)
             self._refuse_names_alike()
         except BaseException:
             self.close()
@@ -95,8 +100,7 @@ class SqlDatabase(TypedSource):
 
     def _find_relation(self, settings: DataSettings) -> sa.FromClause:
         if settings.query is not None:
-            text = settings.query.replace(":", "\\:")  # no parameters
-            return sa.text(f"{text}\n").columns().subquery("relation")
+            return _text(settings.query).columns().subquery("relation")
         schema, table = settings.schema_and_table
         inspector = sa.inspect(self._connection)
         if not inspector.has_table(table, schema=schema):
@@ -105,17 +109,24 @@ class SqlDatabase(TypedSource):
             raise DataError(f"{self._who}: there is no {self._where}{near}")
         return sa.table(_verbatim(table), schema=None if schema is None else _verbatim(schema))
 
+    def _read_names(self, query: str | None) -> list[str]:
+        # A query as it stands: within another one SQLite would rename columns that have the same name.
+        nothing: sa.Select[Any] = sa.select(sa.literal_column("*")).select_from(self._relation).where(sa.false())
+        statement = nothing if query is None else _text(query)
+        with self._connection.execute(statement, execution_options={"stream_results": True}) as result:
+            return list(result.keys())
+
     def _refuse_names_alike(self) -> None:
         if self._engine.dialect.name == "postgresql":
             return
-        name, count = Counter(map(str.casefold, self.header)).most_common(1)[0]
+        name, count = Counter(map(str.casefold, set(self.header))).most_common(1)[0]
         if count > 1:  # not every database tells them apart
             raise self.error(f"has {count} columns called {quoted(name)}, but for case; rename all but one")
 
     def _fetch(self, own: Sequence[str]) -> pd.DataFrame:
         columns: list[sa.ColumnClause[Any]] = [sa.column(_verbatim(name)) for name in own]
         wanted = sa.select(*columns).select_from(self._relation).limit(MAX_ROWS + 1)
-        with self._faults("cannot be read"):
+        with self._faults():
             result = self._connection.execution_options(stream_results=True).execute(wanted)
             parts = [list(zip(*rows, strict=True)) for rows in result.partitions(_PARTITION)]
         series = {
@@ -127,19 +138,31 @@ class SqlDatabase(TypedSource):
         return frame
 
     @contextmanager
-    def _faults(self, otherwise: str) -> Iterator[None]:
+    def _faults(self) -> Iterator[None]:
         try:
             yield
         except SQLAlchemyError as error:
-            raise self.error(_sentence(error, otherwise)) from None
+            cause = _cause(error)
+            why = _BY_SQLSTATE.get(str(getattr(cause, "sqlstate", None)))
+            otherwise = f"the database reports {quoted(type(cause).__name__)}; try it there as the same user"
+            raise self.error(f"cannot be read: {why or otherwise}") from None
 
 
-def _sentence(error: SQLAlchemyError, otherwise: str) -> str:
-    cause: Any = error.orig if isinstance(error, DBAPIError) else error
-    known = _BY_SQLSTATE.get(str(getattr(cause, "sqlstate", None)))
-    if known is not None:
-        return f"cannot be read: {known}"
-    return f"{otherwise}; the database reports {quoted(type(cause).__name__)}"
+def _text(query: str) -> sa.TextClause:
+    escaped = query.replace(":", "\\:")  # nothing in it is a parameter
+    return sa.text(f"{escaped}\n")  # a comment may end it
+
+
+def _cause(error: SQLAlchemyError) -> BaseException:
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+
+
+def _why_not_connected(error: SQLAlchemyError) -> str:
+    cause = _cause(error)
+    for phrase, sentence in _BY_PHRASE.items():
+        if phrase in str(cause):
+            return sentence
+    return f"cannot be reached: its driver reports {quoted(type(cause).__name__)}; look at the URL"
 
 
 def _verbatim(name: str) -> sa.quoted_name:
