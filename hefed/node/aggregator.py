@@ -11,9 +11,10 @@ from hefed.node.identity import Identity
 from hefed.node.lifeline import Lifeline
 from hefed.node.link import BEAT, LINK_VERSION, AggregatorLink, Received
 from hefed.node.store import Store
+from hefed.protocol import codec
 from hefed.protocol import messages as m
 from hefed.protocol.coordinator import Coordinator, Entry, delivers_attachments, give_up
-from hefed.protocol.errors import ProtocolError
+from hefed.protocol.errors import EncodingError, ProtocolError
 from hefed.protocol.roster import Roster
 from hefed.protocol.rules import Phase
 
@@ -99,10 +100,14 @@ class AggregatorNode:
         self._seen[name] = time.monotonic()
         accepted = {}
         for study, coordinator in self._studies.items():
-            if self._concerns(coordinator, name):
-                number = wanted.get(study.hex(), 0)
-                self._next[name, study] = number if isinstance(number, int) and number >= 0 else 0
-                accepted[study.hex()] = self._store.sent_by(study, name)
+            if not self._concerns(coordinator, name):
+                continue
+            if coordinator.board.phase is Phase.ENDED and study.hex() not in wanted:
+                self._next[name, study] = self._store.length(study)  # it has ended there too, or never began
+                continue
+            number = wanted.get(study.hex(), 0)
+            self._next[name, study] = number if isinstance(number, int) and number >= 0 else 0
+            accepted[study.hex()] = self._store.sent_by(study, name)
         self._link.send(received.connection, {"type": "welcome", "accepted": accepted})
         log.info("%s is connected", name)
 
@@ -124,7 +129,7 @@ class AggregatorNode:
             envelope, *attachments = received.frames
             entries = coordinator.receive(envelope, tuple(attachments), now, self._at_hand())
         except (ProtocolError, CryptoError) as error:
-            words = f"refused a message of {name}: {error}"[: m.MAX_WORDS]
+            words = m.printable(f"refused a message of {name}: {error}")
             log.warning("%s", words)
             self._link.send(received.connection, {"type": "refused", "study": study, "words": words})
             # Only those with a part in a study can end it, and they could do so by refusing their part.
@@ -137,7 +142,7 @@ class AggregatorNode:
     def _require_own(self, received: Received, coordinator: Coordinator) -> None:
         if coordinator.board.phase is not Phase.INVITATION and not self._concerns(coordinator, received.sender):
             raise ProtocolError(f"{received.sender} has no part in this study")
-        sender = m.read_message(received.frames[0], self._roster).sender
+        sender = _stated_sender(received.frames[0])
         if sender != received.sender:
             raise ProtocolError(f"{received.sender} sent a message of {sender}")
 
@@ -180,6 +185,16 @@ class AggregatorNode:
         attachments = entry.attachments if delivers_attachments(coordinator.board, entry.kind, name) else ()
         header = {"type": "entry", "study": study, "number": number}
         return self._link.send(connection, header, entry.envelope, *attachments) is True
+
+
+def _stated_sender(envelope: bytes) -> str:
+    """Whose a message says that it is; the coordinator then verifies that sender's signature."""
+    match codec.decode(envelope):
+        case [bytes(body), bytes()]:
+            match codec.decode(body):
+                case {"sender": str(sender)}:
+                    return sender
+    raise EncodingError("a message that names no sender")
 
 
 def serve(folder: Path, roster: Roster, endpoint: str, lifeline: Lifeline, announce: Path) -> None:

@@ -2,11 +2,13 @@
 
 import logging
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import zmq
 
+from hefed.node.errors import NodeError
 from hefed.node.identity import Identity
 from hefed.node.lifeline import Lifeline
 from hefed.node.link import BEAT, LINK_VERSION, MemberLink, Received
@@ -24,6 +26,12 @@ log = logging.getLogger(__name__)
 PATIENCE = 5.0
 """Seconds after a study's deadline that a region still listens for the aggregator's word before it ends the study
 itself.
+"""
+
+MAX_STUDIES = 32
+"""Studies that run at once in a region; each keeps a table in memory and a key on disk. Further ones wait for room."""
+LINES_PER_HOUR = 200
+"""Lines of the log that the aggregator can bring about; more are left out, so that it cannot fill the disk with them.
 """
 
 Prepare = Callable[[Board], Work | None]
@@ -46,7 +54,8 @@ class RegionNode:
         self._name, self._roster, self._identity = name, roster, identity
         self._store, self._link, self._prepare = store, link, prepare
         self._studies: dict[bytes, _Study] = {}
-        self._welcome = False
+        self._welcome = self._crowded = False
+        self._lines, self._lines_since = 0, time.monotonic()
         store.destroy_leftovers()
         for study in store.running():
             self._restore(study)
@@ -105,7 +114,7 @@ class RegionNode:
 
     def _greet(self) -> None:
         self._welcome = False
-        wanted = {study.hex(): self._store.length(study) for study in self._store.studies()}
+        wanted = {study.hex(): running.received for study, running in self._studies.items()}
         self._link.send({"type": "hello", "version": LINK_VERSION, "studies": wanted})
 
     def _handle(self, received: Received) -> None:
@@ -115,13 +124,24 @@ class RegionNode:
                 for study, running in self._studies.items():
                     number = accepted.get(study.hex(), 0)
                     running.to_send = number if isinstance(number, int) and number >= 0 else 0
-                log.info("ready: the aggregator has greeted %s", self._name)
+                self._log(logging.INFO, f"ready: the aggregator has greeted {self._name}")
             case {"type": "entry", "study": bytes(study), "number": int(number)} if received.frames:
                 self._take(study, number, received.frames)
             case {"type": "unknown"}:
                 self._greet()
             case {"type": "refused", "words": str(words)} | {"type": "turned away", "words": str(words)}:
-                log.error("the aggregator says: %s", words[: m.MAX_WORDS])
+                self._log(logging.ERROR, f"the aggregator says: {words}")
+
+    def _log(self, level: int, words: str) -> None:
+        """A line whose number or words are up to the aggregator: printable, and not without end."""
+        now = time.monotonic()
+        if now - self._lines_since > 3600:
+            self._lines, self._lines_since = 0, now
+        self._lines += 1
+        if self._lines < LINES_PER_HOUR:
+            log.log(level, "%s", m.printable(words))
+        elif self._lines == LINES_PER_HOUR:
+            log.error("the aggregator has brought about %d lines in an hour; further ones are left out", self._lines)
 
     def _take(self, study: bytes, number: int, frames: tuple[bytes, ...]) -> None:
         if len(study) != 32 or self._store.has_ended(study):
@@ -144,20 +164,49 @@ class RegionNode:
         self._advance(study, envelope, attachments)
 
     def _new_study(self, study: bytes, number: int, envelope: bytes) -> _Study | None:
-        """Only a signed invitation makes a region keep anything: the aggregator alone cannot fill its disk."""
-        try:
-            content = m.read_message(envelope, self._roster).content
-        except ProtocolError as error:
-            log.error("the aggregator passed on what cannot be used: %s", str(error)[: m.MAX_WORDS])
+        """Only an analyst's own invitation makes a region keep anything: the aggregator alone cannot fill its disk."""
+        if number != 0:
             return None
-        if number != 0 or not isinstance(content, m.Invitation):
+        if len(self._studies) >= MAX_STUDIES:
+            self._crowded = True
+            self._log(logging.WARNING, f"{MAX_STUDIES} studies run here; another one waits for room")
+            return None
+        try:
+            self._require_invitation(study, envelope)
+        except ProtocolError as error:
+            self._log(logging.ERROR, f"the aggregator passed on what cannot be used: {error}")
             return None
         self._store.add_study(study)
         running = self._studies[study] = _Study(self._member(study))
         return running
 
+    def _require_invitation(self, study: bytes, envelope: bytes) -> None:
+        """Raises ProtocolError unless this is an analyst's invitation to this very study, under our roster."""
+        message = m.read_message(envelope, self._roster)
+        content = message.content
+        if not isinstance(content, m.Invitation):
+            raise ProtocolError(f"a '{message.body.kind}' of {message.sender} came before the study's invitation")
+        self._roster.require(message.sender, "analyst")
+        if not message.body.study == study == m.study_hash(content, message.sender):
+            raise ProtocolError(f"an invitation of {message.sender} is not the study that it is sent as")
+        if content.roster != self._roster.digest:
+            raise ProtocolError(
+                f"{message.sender} invites to a study under another version of the roster of "
+                f"{self._roster.federation}; see to it that both have the newest"
+            )
+
     def _advance(self, study: bytes, envelope: bytes, attachments: tuple[bytes, ...]) -> None:
-        self._keep(study, self._studies[study].member.receive(envelope, attachments))
+        member = self._studies[study].member
+        try:
+            outgoing = member.receive(envelope, attachments)
+        except NodeError:
+            raise  # the disk's: no study can go on
+        except Exception as error:
+            # The places and the kind only: the words of an error of ours could hold a value of a patient.
+            places = "".join(traceback.format_tb(error.__traceback__))
+            log.error("study %s: an error of our own, %s, in\n%s", study.hex()[:8], type(error).__name__, places)
+            outgoing = member.decline(f"{self._name} met an error of its own; see its log")
+        self._keep(study, outgoing)
 
     def _keep(self, study: bytes, outgoing: list[Outgoing]) -> None:
         for message in outgoing:
@@ -177,9 +226,15 @@ class RegionNode:
                 return
             running.to_send += 1
         if running.member.ended and running.to_send >= total:
-            self._store.end_study(study)
-            del self._studies[study]
+            self._end(study)
             log.info("study %s has ended here; its keys are destroyed", study.hex()[:8])
+
+    def _end(self, study: bytes) -> None:
+        self._store.end_study(study)
+        del self._studies[study]
+        if self._crowded:
+            self._crowded = False
+            self._greet()  # the aggregator then begins those again that found no room
 
     def _expire(self, now: float) -> None:
         for study, running in list(self._studies.items()):
@@ -190,5 +245,4 @@ class RegionNode:
                 )
                 self._settle(study)
                 if study in self._studies:
-                    self._store.end_study(study)
-                    del self._studies[study]
+                    self._end(study)
