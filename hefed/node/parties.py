@@ -15,6 +15,7 @@ from hefed.node.errors import NodeError
 from hefed.node.files import LOCK, lock_folder, make_private_folder
 from hefed.node.identity import Identity
 from hefed.node.process import ROSTER, ProcessConfig, destroy_secrets
+from hefed.protocol.messages import printable
 from hefed.protocol.roster import Role, Roster
 from hefed.study import Study
 
@@ -35,6 +36,11 @@ class Parties:
         self._refuse_foreign_folder()
         make_private_folder(folder)
         self._lock = lock_folder(folder)
+        try:
+            self._refuse_links()
+        except BaseException:
+            os.close(self._lock)  # and nothing is destroyed
+            raise
         try:
             self._clear()
             self._make()
@@ -66,8 +72,21 @@ class Parties:
         return folder
 
     def _refuse_foreign_folder(self) -> None:
+        for path in (self.folder, self.folder / LOCK):
+            self._refuse_link(path)
         if self.folder.is_dir() and any(self.folder.iterdir()) and not (self.folder / LOCK).exists():
             raise NodeError(f"{self.folder} holds something that hefed did not put there; name another folder")
+
+    def _refuse_links(self) -> None:
+        """What is destroyed must be in this folder, not where a link in it leads. Only its owner can add any now."""
+        for parent, folders, files in os.walk(self.folder):
+            for name in (*folders, *files):
+                self._refuse_link(Path(parent, name))
+
+    @staticmethod
+    def _refuse_link(path: Path) -> None:
+        if path.is_symlink():
+            raise NodeError(f"{path} is a link, which hefed did not put there; remove it or name another folder")
 
     def _clear(self) -> None:
         for entry in self.folder.iterdir():
@@ -116,6 +135,7 @@ class Parties:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # they share the cores already
                 start_new_session=True,  # Ctrl-C reaches the parent only, which then ends them in order
             )
 
@@ -138,9 +158,9 @@ class Parties:
         return {name: code for name, code in codes.items() if code is not None}
 
     def last_words(self, name: str) -> str:
-        """The last line that a party wrote."""
+        """The last line that a party wrote, printable."""
         lines = (self.folder / name / "log.txt").read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
+        return printable(lines[-1]) if lines else ""
 
     def require_aggregator(self) -> None:
         """Raises NodeError with the aggregator's own words when it has ended."""
@@ -169,6 +189,7 @@ class Parties:
     def __exit__(self, *exception: object) -> None:
         self.stop()
         if self._leave_nothing:
-            for folder in filter(Path.is_dir, self.folder.iterdir()):
-                destroy_secrets(folder)
+            for folder in self.folder.iterdir():
+                if folder.is_dir() and not folder.is_symlink():
+                    destroy_secrets(folder)
         os.close(self._lock)
