@@ -18,7 +18,7 @@ from hefed.protocol.board import Board
 from hefed.protocol.rules import Phase
 from hefed.report.progress import Progress, Standing
 from hefed.report.result import Document, Encryption, Round, result_document, write_result
-from hefed.study import Study
+from hefed.study import INTERCEPT, Study
 
 START_SECONDS = 60.0
 """How long the aggregator may take to listen."""
@@ -189,4 +189,6 @@ def _document(study: Study, board: Board, watcher: Watcher, finding: Finding) ->
         fit = fit_of(finding.document)
     except TypeError as error:
         raise StudyFailedError("what the readers report is not a result of this model", refused=False) from error
+    if fit.names != (*([INTERCEPT] if study.model.kind == "logistic" else []), *study.model.covariates):
+        raise StudyFailedError("what the readers report has coefficients of another model", refused=False)
     return result_document(study, fit, encryption, watcher.rounds(board, finding))

@@ -63,14 +63,14 @@ class Progress:
 
     def note(self, words: str) -> None:
         """A line that stays."""
-        self._console.print(Text(f"{self._elapsed():6.1f} s  {words}"))
+        self._console.print(self._line(words))
 
     def show(self, standing: Standing) -> None:
         """The current standing; in a pipe a line when the phase changes, or when it waits for long."""
         if self._live:
             done = f"  have {', '.join(standing.answered)}" if standing.answered else ""
             waiting = f"  {standing.waiting}" if standing.waiting else ""
-            self._spinner.update(text=Text(f"{self._elapsed():6.1f} s  {standing.heading}{done}{waiting}"))
+            self._spinner.update(text=self._line(f"{standing.heading}{done}{waiting}"))
         elif standing.heading != self._heading:
             self.note(standing.heading)
             self._last_line = time.monotonic()
@@ -79,5 +79,7 @@ class Progress:
             self._last_line = time.monotonic()
         self._heading = standing.heading
 
-    def _elapsed(self) -> float:
-        return time.monotonic() - self._started
+    def _line(self, words: str) -> Text:
+        """One line; words of others have no say over the terminal."""
+        shown = "".join(sign if sign.isprintable() else "?" for sign in words)
+        return Text(f"{time.monotonic() - self._started:6.1f} s  {shown}")
