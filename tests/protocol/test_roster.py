@@ -2,13 +2,16 @@
 
 import base64
 import hashlib
+import re
 import secrets
 import struct
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import cbor2
+import pycddl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -151,6 +154,43 @@ def test_a_card_comes_back_as_it_was(name: str) -> None:
 def test_mail_may_change_the_ends_of_lines() -> None:
     made = everybody(roster())
     assert read_roster(roster_text(made).replace("\n", "\r\n").encode() + b"\r\n\r\n") == made
+
+
+PAGE = (Path(__file__).parents[2] / "protocols" / "federation.md").read_text()
+
+
+def test_rosters_at_their_limits_fit_the_published_schema() -> None:
+    (schema,) = re.findall(r"^```cddl\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    published = pycddl.Schema(schema)
+    largest = roster(
+        version=10**6,
+        federation="x" * 128,
+        addresses=tuple(f"a:{port}" for port in range(1, 9)),
+        least_threshold=16,
+        least_min_contributors=512,
+    )
+    for made in (roster(), largest, roster(version=1, addresses=())):
+        published.validate_cbor(made.to_bytes())
+    value = cbor2.loads(largest.to_bytes())
+    for key, wrong in (
+        ("version", 10**6 + 1),
+        ("least_threshold", 17),
+        ("least_min_contributors", 513),
+        ("members", []),
+    ):
+        with pytest.raises(pycddl.ValidationError):
+            published.validate_cbor(cbor2.dumps(value | {key: wrong}, canonical=True))
+
+
+def test_the_texts_have_the_lines_of_the_published_ones() -> None:
+    def keys(text: str) -> list[str]:
+        return [line.partition(": ")[0] for line in text.splitlines()]
+
+    blocks = dict(re.findall(r"^```\n(hefed \w+) 1\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
+    card = card_text(IDENTITIES["halland"].card("halland"))
+    assert keys(card) == ["hefed card 1", *keys(blocks["hefed card"])]
+    text = keys(roster_text(signed(roster(), "halland")))
+    assert text[:10] + text[-1:] == ["hefed roster 1", *keys(blocks["hefed roster"])]
 
 
 # --- Cards that were altered ------------------------------------------------------------------------
@@ -384,9 +424,9 @@ def test_a_text_that_was_changed_is_refused_or_says_another_thing_in_the_one_for
         result = read_roster(changed)
     except RosterError as error:
         words = str(error)
-    else:  # a dropped signature, or lines that are the same
+    else:  # a signature dropped, or what mail may do to the ends of lines
         assert result.roster == roster()
-        assert roster_text(result).encode() == changed
+        assert roster_text(result).encode() == changed.replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n"
     assert words.isprintable()
 
 
