@@ -6,7 +6,7 @@ round; it can only refuse service. Sans-IO: the caller passes the time and who i
 it delivers it, and delivers entries in order.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from hefed.crypto.contribution import RunningSum
@@ -23,6 +23,31 @@ PATIENCE = 0.25
 """Part of a phase's wait after which a keyholder that is connected but silent is left out: any threshold of the others
 do.
 """
+
+
+Due = tuple[m.Content, tuple[bytes, ...]] | None
+"""What the aggregator has to say now, with its attachments."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of the aggregator's table: in this phase (None: in any) it says this as soon as `when` holds."""
+
+    phase: Phase | None
+    sends: str
+    when: str
+
+
+STEPS = (
+    #    in phase               sends         when
+    Step(Phase.APPROVAL,        "dealing",    "contributors and readers approved; keyholders too, or the wait is over"),
+    Step(Phase.ACKNOWLEDGEMENT, "proposal",   "all keyholders have acknowledged, or enough and the wait is over"),
+    Step(Phase.CONTRIBUTION,    "open",       "all contributions are there and enough keyholders are at hand"),
+    Step(Phase.OPENING,         "open again", "a keyholder that was asked is gone, or silent for a part of the wait"),
+    Step(Phase.OPENING,         "sum up",     "all that were asked answered; each contributor checked or is gone"),
+    Step(None,                  "end",        "the wait or the study's deadline is over"),
+)  # fmt: skip
+"""All that the aggregator ever says of its own accord; the first line that is due comes first."""
 
 
 @dataclass(frozen=True)
@@ -137,47 +162,43 @@ class Coordinator:
         self._post(entry, now)
         return entry
 
-    def _due(self, now: float, connected: set[str]) -> tuple[m.Content, tuple[bytes, ...]] | None:
-        over = now > self.deadline
-        steps: dict[Phase, Callable[[bool, set[str]], tuple[m.Content, tuple[bytes, ...]] | None]] = {
-            Phase.APPROVAL: self._dealing,
-            Phase.ACKNOWLEDGEMENT: self._proposal,
-            Phase.CONTRIBUTION: self._open,
-        }
-        if self.board.phase is Phase.OPENING:
-            due = self._open_again_or_sum(over, connected, now)
-        else:
-            due = steps[self.board.phase](over, connected) if self.board.phase in steps else None
-        if due is None and over:
-            due = self._end(), ()
-        return due
+    def _due(self, now: float, connected: set[str]) -> Due:
+        for step in STEPS:
+            if step.phase in (None, self.board.phase):
+                due: Due = getattr(self, "_" + step.sends.replace(" ", "_"))(now, connected)
+                if due is not None:
+                    return due
+        return None
 
-    def _dealing(self, over: bool, connected: set[str]) -> tuple[m.Content, tuple[bytes, ...]] | None:
+    def _over(self, now: float) -> bool:
+        return now > self.deadline
+
+    def _dealing(self, now: float, connected: set[str]) -> Due:
         board, study = self.board, self.board.study
         keyholders = [name for name in study.keyholders if name in board.approvals]
         needed = {*study.contributors, *study.readers}
         if not needed <= set(board.approvals) or len(keyholders) < board.threshold:
             return None
-        if len(keyholders) < len(study.keyholders) and not over:
+        if len(keyholders) < len(study.keyholders) and not self._over(now):
             return None
         approvals = {name: board.approvals[name].digest for name in sorted({*needed, *keyholders})}
         return m.Dealing(approvals=approvals, keyholders=sorted(keyholders)), ()
 
-    def _proposal(self, over: bool, connected: set[str]) -> tuple[m.Content, tuple[bytes, ...]] | None:
+    def _proposal(self, now: float, connected: set[str]) -> Due:
         board = self.board
         missing = set(board.dealt_keyholders) - set(board.acknowledgements)
-        if len(board.acknowledgements) < board.threshold or (missing and not over):
+        if len(board.acknowledgements) < board.threshold or (missing and not self._over(now)):
             return None
         return m.Proposal(acknowledgements={n: message.digest for n, message in board.acknowledgements.items()}), ()
 
-    def _open(self, over: bool, connected: set[str]) -> tuple[m.Content, tuple[bytes, ...]] | None:
+    def _open(self, now: float, connected: set[str]) -> Due:
         board = self.board
         if set(board.round.contributions) != set(board.study.contributors):
             return None
         at_hand = set(board.cohort_keyholders) & connected
         return self._ask(at_hand - self._slow) or self._ask(at_hand)
 
-    def _ask(self, at_hand: set[str]) -> tuple[m.Content, tuple[bytes, ...]] | None:
+    def _ask(self, at_hand: set[str]) -> Due:
         record = self.board.round
         if not self.board.covers(at_hand) or len(record.opens) == m.MAX_ATTEMPTS:
             return None
@@ -192,32 +213,35 @@ class Coordinator:
             self._total = self._sum.packed()
         return self._total
 
-    def _open_again_or_sum(
-        self, over: bool, connected: set[str], now: float
-    ) -> tuple[m.Content, tuple[bytes, ...]] | None:
-        board, record = self.board, self.board.round
-        silent = set(record.opens[-1].keyholders) - board.answered(record.opens[-1].attempt)
-        patience = board.study.limits.wait * PATIENCE
-        if silent and not silent <= connected:
-            return self._ask((set(board.cohort_keyholders) & connected) - self._slow)
-        if silent and now - self._asked_since > patience:
-            self._slow |= silent
-            return self._ask((set(board.cohort_keyholders) & connected) - self._slow)
-        absent = set(board.study.contributors) - set(record.checks)
-        if silent or (absent and not over and not absent.isdisjoint(connected)):
-            return None
-        gone = sorted(absent)
-        attachments = (self._packed_sum(), *(self._contributions[name] for name in gone))
-        return m.Sum(round=record.number, absent=gone), attachments
+    def _silent(self) -> set[str]:
+        record = self.board.round
+        return set(record.opens[-1].keyholders) - self.board.answered(record.opens[-1].attempt)
 
-    def _end(self) -> m.End:
+    def _open_again(self, now: float, connected: set[str]) -> Due:
+        silent = self._silent()
+        if silent and now - self._asked_since > self.board.study.limits.wait * PATIENCE:
+            self._slow |= silent
+        elif silent <= connected:
+            return None
+        return self._ask((set(self.board.cohort_keyholders) & connected) - self._slow)
+
+    def _sum_up(self, now: float, connected: set[str]) -> Due:
+        gone = set(self.board.study.contributors) - set(self.board.round.checks)
+        if self._silent() or (gone & connected and not self._over(now)):
+            return None
+        attachments = (self._packed_sum(), *(self._contributions[name] for name in sorted(gone)))
+        return m.Sum(round=self.board.round.number, absent=sorted(gone)), attachments
+
+    def _end(self, now: float, connected: set[str]) -> Due:
         board = self.board
+        if not self._over(now):
+            return None
         missing = board.missing()
         if board.phase in (Phase.CONTRIBUTION, Phase.OPENING) and not missing:
             missing = tuple(sorted(board.cohort_keyholders))
         where = f"round {board.round.number}" if board.rounds else f"phase {board.phase}"
         words = f"the deadline is over; in {where} the study waited for {', '.join(missing)}"
-        return m.End(words=words, missing=list(missing))
+        return m.End(words=words, missing=list(missing)), ()
 
 
 def give_up(coordinator: Coordinator, error: ProtocolError | CryptoError, now: float) -> list[Entry]:
