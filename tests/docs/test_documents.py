@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import struct
 import tomllib
 from pathlib import Path
 
@@ -14,8 +15,10 @@ import hefed.cli
 import hefed.statistics
 from hefed.crypto.parameters import PROFILES, Precision
 from hefed.node import link, region
+from hefed.protocol import codec
+from hefed.protocol.answers import pack_answers
 from hefed.protocol.messages import KINDS
-from hefed.protocol.reader import LEAST_VALUES
+from hefed.protocol.reader import FINDING_STEP, LEAST_VALUES
 from hefed.statistics.model import Phase
 from hefed.study import Cox, Heading, Limits, Logistic, Security, Study
 
@@ -116,6 +119,38 @@ def test_every_option_of_simulate_is_in_the_readme():
             assert f"--{option}" in text(README)
 
 
+def commands():
+    """Every command as it is typed, with its function."""
+    groups = [("hefed", hefed.cli.app), ("hefed federation", hefed.cli.federation_app)]
+    for group, typer_app in groups:
+        for command in typer_app.registered_commands:
+            yield f"{group} {command.name or command.callback.__name__}", command.callback
+
+
+def test_every_command_is_in_the_readme_and_no_other():
+    typed = {name for name, _ in commands()}
+    assert {name for name in typed if name not in text(README)} == set()
+    shell = "\n".join(re.findall(r"^```sh\n(.*?)^```", text(README), flags=re.MULTILINE | re.DOTALL))
+    lines = re.findall(r"^(hefed (?:federation )?[a-z-]+)", shell, flags=re.MULTILINE)
+    assert set(lines) <= typed
+    assert len(lines) >= 8
+
+
+def test_the_bounds_of_limits_in_the_readme_are_the_code_s():
+    for name in ("rounds", "step", "linear_predictor", "min_effective", "min_events"):
+        (line,) = re.findall(rf"^{name} = .*# (.*)$", study_of_readme(), flags=re.MULTILINE)
+        bounds = {
+            kind: getattr(one, kind)
+            for one in Limits.model_fields[name].metadata
+            for kind in ("ge", "le")
+            if hasattr(one, kind)
+        }
+        if bounds.get("ge", 1) > 1:
+            assert f"{bounds['ge']:g} to {bounds['le']:g}" in line, name
+        else:
+            assert re.search(rf"(at most|no more than) {bounds['le']:g}\b", line), name
+
+
 def test_the_exit_codes_are_those_of_the_command_line():
     codes = [cells[0] for cells in rows(README, 2)]
     assert {"0", str(hefed.cli.EXIT_FAILED), str(hefed.cli.EXIT_INPUT)} <= set(codes)
@@ -135,15 +170,41 @@ def test_every_kind_of_message_is_specified(kind):
 
 def test_the_page_s_times_are_the_code_s():
     from hefed.node import aggregator, analyst, work
+    from hefed.protocol import coordinator, messages
 
     page = " ".join(text(STUDY).split())
     assert f"does so {region.PATIENCE:.0f} s after the study expires" in page
     assert f"gives up by itself {analyst.SILENCE:.0f} s after" in page
     assert f"and {analyst.GRACE:.0f} s after the study has expired" in page
-    assert f"not been connected for {aggregator.GONE_AFTER:.0f} s" in page
+    assert f"not connected for {aggregator.GONE_AFTER:.0f} s" in page
     assert f"(and {work.CLOCK_TOLERANCE:.0f} s for differing clocks)" in page
+    assert coordinator.PATIENCE == 0.25
+    assert "silent for a quarter of the wait" in page
+    assert f"attempt (1, 2, ..., {messages.MAX_ATTEMPTS})" in page
+    assert f"at most {messages.MAX_ATTEMPTS} attempts" in page
+    assert f"at most {messages.MAX_WORDS} printable characters" in page
+    assert f"nest at most {codec.MAX_DEPTH} deep" in page
+    assert f"at most {codec.MAX_ITEMS} items" in page
+    assert f"differ: an estimate by more than {analyst.AGREEMENT:.0e}".replace("e-0", "e-") in page
+    assert f"runs at most {region.MAX_STUDIES} studies at once" in page
+    assert f"up to {aggregator.MAX_STUDIES} studies running" in " ".join(text(SECURITY).split())
     assert link.MAX_ATTACHMENT == 2**30
     assert "at most 1 GiB an attachment" in page
+
+
+def test_findings_are_filled_up_to_what_the_pages_say():
+    for path in (STUDY, REVEALED, SECURITY):
+        assert re.search(rf"multiples? of {FINDING_STEP} bytes", " ".join(text(path).split())), path
+
+
+def test_the_header_of_answers_is_the_page_s():
+    answers = pack_answers([((0, 2), b"x")], [((1,), bytes(32))])
+    (length,) = struct.unpack_from("<I", answers)
+    assert codec.decode(answers[4 : 4 + length]) == {
+        "answers": [[0, 2]],
+        "hashes": [{"share": [1], "digest": bytes(32)}],
+    }
+    assert '{"answers": [set, ...], "hashes": [{"share": set, "digest": hash}, ...]}' in " ".join(text(STUDY).split())
 
 
 def phases(of=Phase):
