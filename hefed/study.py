@@ -35,6 +35,8 @@ MAX_REGIONS = 512
 MAX_COVARIATES = 256  # a round sends p (p + 3) / 2 values
 MAX_KEYHOLDERS = 16
 MAX_SUBSETS = 1024  # C(n, t - 1), the sets that share a key: each keyholder answers for up to that many in every round
+MAX_COMPACT = 1 << 24  # regions^3 C(n, t - 1): beyond this the noise of "compact" leaves a model too few digits
+FLOOR_EFFECTIVE, FLOOR_EVENTS = 5.0, 5  # a region contributes with no less, whatever the analyst asks for
 INTERCEPT = "(intercept)"  # what a logistic fit calls its first coefficient
 RESERVED_NAMES = ("aggregator", "analyst")  # other members of every federation
 
@@ -170,14 +172,15 @@ class Limits(_Section):
 
     rounds: Newton rounds at most, halved steps included. step: change of a standardised coefficient in a round at most.
     linear_predictor: size of a patient's linear predictor at most. min_effective: a region refuses a state in which its
-    own patients count for fewer than so many. min_events: a region with fewer events (logistic: or non-events) refuses. wait: how long one phase waits for somebody, in seconds.
+    own patients count for fewer than so many. min_events: a region with fewer events (logistic: or non-events) refuses.
+    wait: how long one phase waits for somebody, in seconds. No study can set the two least numbers below their floors.
     """
 
-    rounds: Annotated[int, Field(ge=1, le=1000)] = 40
+    rounds: Annotated[int, Field(ge=1, le=100)] = 40
     step: Annotated[float, Field(gt=0, le=20)] = 2.0
     linear_predictor: Annotated[float, Field(gt=0, le=100)] = 100.0
-    min_effective: Annotated[float, Field(ge=1, le=1000)] = 5.0
-    min_events: Annotated[int, Field(ge=0, le=1000)] = 5
+    min_effective: Annotated[float, Field(ge=FLOOR_EFFECTIVE, le=100)] = FLOOR_EFFECTIVE
+    min_events: Annotated[int, Field(ge=FLOOR_EVENTS, le=100)] = FLOOR_EVENTS
     wait: Seconds = 120
 
 
@@ -383,6 +386,13 @@ def _check_readers(study: Study) -> None:
 
 
 def _check_profile(study: Study) -> None:
+    contributors, keyholders = len(study.contributors), len(study.keyholders)
+    subsets = comb(keyholders, study.security.threshold - 1)
+    if study.security.profile == "compact" and contributors**3 * subsets > MAX_COMPACT:
+        raise ValueError(
+            f'[security] profile = "compact" is too coarse for {counted(contributors, "region")} with data and '
+            f'threshold {study.security.threshold} of {keyholders} keyholders; use profile = "precise"'
+        )
     if isinstance(study.model, Cox) and study.model.baseline == "shared" and study.security.profile != "precise":
         raise ValueError(
             '[model] baseline = "shared" needs [security] profile = "precise", as risk sets span many magnitudes; '

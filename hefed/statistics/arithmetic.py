@@ -6,6 +6,7 @@ Must not: use BLAS, LAPACK, `dot`, `sum` (their order of addition depends on the
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,8 +16,12 @@ import numpy.typing as npt
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
 
-MINIMUM_EXPONENT: Final = -1000
-"""Stands for the exponent of zero: far below any bound that matters, still a normal float64."""
+MINIMUM_EXPONENT: Final = -900
+"""Stands for the exponent of zero: far below any bound that matters, still a normal float64 and one that can be
+encrypted."""
+
+LARGEST_GROWTH: Final = 709.0
+"""Beyond this exp(x) leaves the range of float64."""
 
 # fdlibm's e_log.c (Sun Microsystems, 1993): log 2 in two parts, and the Remez polynomial for log((1 + s) / (1 - s)).
 _LN2_HIGH: Final = 6.93147180369123816490e-01
@@ -64,11 +69,20 @@ def power_of_two(exponent: npt.ArrayLike) -> Float:
 
 
 def exponential_bound(x: float) -> float:
-    """At least exp(x) for x >= 0, less than 3 exp(x), without libm; inf beyond the range of float64."""
+    """At least exp(x) for x >= 0, less than 3 exp(x), without libm; inf beyond the range of float64 and for nan."""
     if x <= 1.0:
         return 1.0 + 2.0 * x
-    exponent = math.ceil(1.4427 * x)  # 1.4427 > 1 / log(2)
-    return math.ldexp(1.0, exponent) if exponent < 1024 else math.inf
+    if not x <= LARGEST_GROWTH:
+        return math.inf
+    return math.ldexp(1.0, math.ceil(1.4427 * x))  # 1.4427 > 1 / log(2)
+
+
+def exact_sum(values: Iterable[float]) -> float:
+    """The sum, correctly rounded; nan where it or a part of it is beyond float64, as false sums can make it."""
+    try:
+        return math.fsum(values)
+    except (OverflowError, ValueError):  # ValueError: infinities of either sign
+        return math.nan
 
 
 def frozen(array: npt.ArrayLike) -> Float:

@@ -15,7 +15,7 @@ import numpy as np
 
 from hefed.statistics.arithmetic import Float, Int, ceiling_exponent, frozen, power_of_two
 from hefed.statistics.errors import LocalError, ModelError
-from hefed.statistics.model import Model, Phase, Prepared, R, Specification
+from hefed.statistics.model import BOUND_SLACK, Model, Phase, Prepared, R, Specification
 
 COLUMN_EXPONENTS: Final = range(-64, 65)
 """Exponents that a column's largest value may have: 2^64 is beyond any clinical unit, and 2^-64 below."""
@@ -58,11 +58,16 @@ class Vote:
         """A region's vote: for each integer a one at its place; what is below the range counts as its first place.
 
         Raises:
-            ValueError: an integer is above its range.
+            LocalError: an integer is above its range.
         """
         votes = np.zeros(self.size)
         start = 0
         for value, choice in zip(values, self.choices, strict=True):
+            if value > choice[-1]:
+                raise LocalError(
+                    f"this region's values lie beyond 2^{choice[-1]} from the pooled means that were opened: "
+                    "those cannot be the sums of honest contributions"
+                )
             votes[start + choice.index(max(value, choice.start))] = 1.0
             start += len(choice)
         return votes
@@ -179,12 +184,18 @@ class Means(Phase[R]):
         self._check_events(n, events)
         centre = frozen(total[2:] / n)
         error = self.model.specification.error(self.exponents())[2:] / n
+        if not (np.abs(centre) <= BOUND_SLACK * power_of_two(self.magnitude) + error).all():
+            raise ModelError(
+                "the opened means lie beyond the largest values that were voted for: a contribution is not honest"
+            )
         resolution = 2.0 * (error + DOUBLE_RESOLUTION * power_of_two(self.magnitude))
         return Spreads(self.model, self.rows, n, events, centre, resolution), f"means: n {n}, events {events}"
 
     def _check_events(self, n: int, events: int) -> None:
         covariates = len(self.model.specification.covariates)
         needed = max(1, MINIMUM_EVENTS_PER_COVARIATE * covariates)
+        if events > n:
+            raise ModelError(f"the opened sums count {events} events of {n} patients: a contribution is not honest")
         found = {f"{self.model.event_column!r} = 1": events}
         if self.model.needs_non_events:
             found[f"{self.model.event_column!r} = 0"] = n - events

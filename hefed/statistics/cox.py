@@ -6,13 +6,12 @@ and information. What the shared baseline reveals stands in cox_shared.py.
 Must not: let the choice of exponents depend on a table.
 """
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal
 
 import numpy as np
 
-from hefed.statistics.arithmetic import Float, Int, exponential_bound, frozen, upper_triangle
+from hefed.statistics.arithmetic import Float, Int, exact_sum, exponential_bound, frozen, upper_triangle
 from hefed.statistics.columns import Regression, Scales
 from hefed.statistics.cox_shared import SHARED_NOISE_BITS, TimeRanges
 from hefed.statistics.likelihood import (
@@ -130,7 +129,7 @@ class StratifiedLikelihood(Likelihood[CoxRows]):
             deviance, diagonal = events * LOG_2 * self.scales.n.bit_length(), largest
         else:
             here = accepted.evaluation
-            change = math.fsum(np.abs(trial - accepted.coefficients) * reach)
+            change = exact_sum(np.abs(trial - accepted.coefficients) * reach)
             deviance = max(0.0, here.log_likelihood_error - here.log_likelihood) + 2.0 * events * change
             information = np.diagonal(here.information) + here.information_error
             grown = exponential_bound(2.0 * change) * np.maximum(information, INFORMATION_FLOOR * largest)
@@ -156,6 +155,7 @@ class StratifiedLikelihood(Likelihood[CoxRows]):
         log_likelihood = float(predictor[sets.event_rows].sum() - terms.multiplicity @ np.log(terms.denominators))
         residual = -hazard
         residual[sets.event_rows] += 1.0
+        check_effective(self.names, trial, np.abs(residual), limits)
         gradient = x @ residual
         risk_sums = np.array([sets.at_risk(weights * column) for column in x])
         information = cross_product(x, hazard) - (risk_sums * terms.second) @ risk_sums.T

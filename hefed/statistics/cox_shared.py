@@ -7,7 +7,6 @@ follow sums over the few patients who leave in between, possibly a single one. I
 Relies on `precise` sums. Must not: decide anything by logarithms of libm (arithmetic.py has its own).
 """
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -17,6 +16,7 @@ from hefed.statistics.arithmetic import (
     Float,
     Int,
     ceiling_exponent,
+    exact_sum,
     exponential_bound,
     frozen,
     logarithm,
@@ -41,6 +41,9 @@ TIME_EXPONENTS: Final = range(0, 33)
 
 MAXIMUM_CELLS: Final = 1 << 17
 """Cells of the histogram of event times: 358 years of days; 1.5 MB a round."""
+
+MAXIMUM_EVENTS: Final = 1 << 22
+"""Events of all regions: each has a denominator with Efron's ties, and a few of 8 bytes each are kept at a time."""
 
 MAXIMUM_VALUES: Final = 1 << 20
 """Values of a Newton round: 12 MB; for example 10 covariates at 7,900 distinct event times with ties."""
@@ -81,6 +84,11 @@ class TimeRanges(Phase[CoxRows]):
 
     def step(self, total: Float) -> tuple[Phase[CoxRows], str]:
         """Go on to the histogram, unless it is too long."""
+        if self.scales.events > MAXIMUM_EVENTS:
+            raise ModelError(
+                f"{self.scales.events} events are more than the {MAXIMUM_EVENTS} that a shared baseline can have: "
+                "use a baseline per region"
+            )
         decimals, exponent = self.vote.largest(total, self.specification.regions).tolist()
         cells = 2**exponent * 10**decimals + 1
         if cells > MAXIMUM_CELLS:
@@ -241,7 +249,7 @@ class SharedLikelihood(Likelihood[CoxRows]):
             )
             having_event = layout.bounds(deaths, np.multiply.outer(self.reach * self.reach, deaths))
         else:
-            growth = exponential_bound(math.fsum(np.abs(trial - accepted.coefficients) * self.reach))
+            growth = exponential_bound(exact_sum(np.abs(trial - accepted.coefficients) * self.reach))
             before = np.maximum(accepted.evaluation.upper_sums, 0.0)
             at_risk, having_event = (
                 layout.bounds(growth * part[0], growth * part[layout.diagonal]) for part in layout.split(before)
@@ -295,11 +303,11 @@ class SharedLikelihood(Likelihood[CoxRows]):
         noise = add_exactly(terms.first * risk_error + terms.first_a * event_error)
         x_noise = noise[1 : 1 + p]
         return Evaluation(
-            log_likelihood=math.fsum(trial * self.event_sums)
-            - math.fsum(terms.multiplicity * logarithm(terms.denominators)),
+            log_likelihood=exact_sum(trial * self.event_sums)
+            - exact_sum(terms.multiplicity * logarithm(terms.denominators)),
             gradient=frozen(self.event_sums - add_exactly(means)),
             information=frozen(symmetric(add_exactly(information), p)),
-            log_likelihood_error=float(noise[0]) + math.fsum(np.abs(trial) * self.event_sums_error),
+            log_likelihood_error=float(noise[0]) + exact_sum(np.abs(trial) * self.event_sums_error),
             gradient_error=frozen(x_noise + self.reach * noise[0] + self.event_sums_error),
             information_error=frozen(
                 noise[self.layout.diagonal] + 2.0 * self.reach * x_noise + 2.0 * self.reach * self.reach * noise[0]
@@ -325,4 +333,4 @@ class SharedLikelihood(Likelihood[CoxRows]):
 
 def add_exactly(terms: Float) -> Float:
     """(r,): sums of the rows of terms (r, K), correctly rounded."""
-    return np.array([math.fsum(row) for row in terms])
+    return np.array([exact_sum(row) for row in terms])

@@ -133,9 +133,14 @@ def check_effective(names: tuple[str, ...], trial: Float, weights: Float, limits
     """Refuse a point at which a region's own patients hardly count any more.
 
     `names` and `trial` are the covariates' and their coefficients, to tell the likely cause.
-    `weights` (n,) are those of the patients in the information. LocalError if their effective number, (sum w)^2 over
-    sum w^2 (Kish, Survey Sampling, 1965), is below its limit: the information would be nearly a single patient's x x'.
+    `weights` (n,), not negative, say how much each patient counts in a sum: the weights of the information, or the
+    sizes of the residuals in the gradient. LocalError if their effective number, (sum w)^2 over sum w^2 (Kish, Survey
+    Sampling, 1965), is below its limit: the sum would be nearly a single patient's x, or x x'.
     Weights that are all zero disclose nothing.
+
+    Not asked at the null model (`limits` None): its information weights are all equal, and its residuals do not depend
+    on what a covariate says. The logistic ones take two values, one for each outcome, so that their effective number
+    is at least that of the rarer outcome, which `min_events` bounds.
     """
     if limits is None or not weights.any():
         return

@@ -4,7 +4,6 @@ Reveals, at each point of Newton's path: the sums over regions of log-likelihood
 Must not: let the choice of exponents depend on a table.
 """
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from hefed.statistics.arithmetic import (
     Float,
     Int,
+    exact_sum,
     exponential_bound,
     frozen,
     logarithm,
@@ -131,10 +131,10 @@ class LogisticLikelihood(Likelihood[LogisticRows]):
             here = accepted.evaluation
             change = np.abs(trial - accepted.coefficients)
             deviance = max(0.0, here.log_likelihood_error - here.log_likelihood)
-            deviance += n * math.fsum(change * np.sqrt(excess))
+            deviance += n * exact_sum(change * np.sqrt(excess))
             floor = INFORMATION_FLOOR * self.typical_information
             information = np.maximum(np.diagonal(here.information) + here.information_error, floor)
-            growth = exponential_bound(math.fsum(change * self.reach))
+            growth = exponential_bound(exact_sum(change * self.reach))
         else:
             information = information * excess
         gradient = np.sqrt(n * excess * min(n, deviance))
@@ -155,6 +155,7 @@ class LogisticLikelihood(Likelihood[LogisticRows]):
         check_effective(self.names[1:], trial[1:], weights, limits)
         # |y - p| = 1 / (1 + exp(signed)), in the form that does not overflow.
         residual = np.where(signed >= 0, miss, 1.0) / (1.0 + miss)
+        check_effective(self.names[1:], trial[1:], residual, limits)
         np.negative(residual, out=residual, where=~rows.outcome)
         information = np.empty((len(trial), len(trial)))
         information[0, 0] = weights.sum()

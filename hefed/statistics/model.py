@@ -28,6 +28,12 @@ BOUND_SLACK: Final = 1.0 + 2.0**-10
 """Bounds are widened by this factor, for rounding in the regions' own floating point; it costs 0.0014 bits."""
 
 
+LARGEST_EXPONENT: Final = 300
+"""Honest sums have smaller exponents: at most 200 or so, with linear predictors of 100 and 2^26 rows."""
+
+DISHONEST: Final = "the opened sums cannot be those of honest contributions"
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a region lets be done with its table.
@@ -39,11 +45,12 @@ class Limits:
         linear_predictor: the largest |x'b| of one of the region's patients, relative to a patient with mean covariates.
             At most 100, so that weights exp(x'b), their sums and the squares of those stay far inside float64.
         min_effective: the smallest effective number of patients with which a region contributes, (sum w)^2 / sum w^2
-            over their weights w in the information; with fewer the sum would be nearly a single patient's. Also the
-            smallest number of rows.
-        min_events: the fewest events (logistic: also the fewest non-events) with which a region contributes. The sum over
-            few events is nearly the covariates of those patients, and whoever subtracts its own part has the others'.
-            A study file asks for 5 unless it says otherwise.
+            over their weights w in the information, and over the sizes of their residuals in the gradient; with fewer
+            the sum would be nearly a single patient's. Also the smallest number of rows.
+        min_events: the fewest events (logistic: also the fewest non-events) with which a region contributes. The sum
+            over few events is nearly the covariates of those patients, and whoever subtracts its own part has the
+            others'. A region without an event adds nothing to a Cox fit and so lays another one's sums open: 0, which
+            lets it, is for tables that are nobody's secret. A study asks for 5 or more.
     """
 
     rounds: int = 40
@@ -265,9 +272,17 @@ class Model(ABC, Generic[R]):
         decisions = (*state.decisions, decision)
         if isinstance(outcome, FitResult):
             return State(state.phase, decisions, outcome)
+        if outcome.exponents().max() > LARGEST_EXPONENT:
+            raise ModelError(f"the next sums could be beyond 2^{LARGEST_EXPONENT}: {DISHONEST}")
         return State(outcome, decisions)
 
 
 def exponents_of(bounds: Float) -> Int:
-    """Exponents of bounds that were derived in exact arithmetic, widened by `BOUND_SLACK`."""
+    """Exponents of bounds that were derived in exact arithmetic, widened by `BOUND_SLACK`.
+
+    Raises:
+        ModelError: a bound is beyond float64, or none; `Model.step` asks first, so that no later caller meets this.
+    """
+    if not np.isfinite(bounds).all():
+        raise ModelError(f"no bound on the next sums is within float64: {DISHONEST}")
     return ceiling_exponent(bounds * BOUND_SLACK)

@@ -12,11 +12,11 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from hefed.statistics.arithmetic import DependentColumn, Factor, Float, Int, factorise, frozen
+from hefed.statistics.arithmetic import DependentColumn, Factor, Float, Int, exact_sum, factorise, frozen
 from hefed.statistics.columns import hexadecimal
 from hefed.statistics.errors import ModelError
 from hefed.statistics.likelihood import Evaluation, Likelihood, Point
-from hefed.statistics.model import Phase, R, Specification
+from hefed.statistics.model import DISHONEST, Phase, R, Specification
 from hefed.statistics.result import FitResult
 
 DECREMENT_TOLERANCE: Final = 1e-7
@@ -114,7 +114,7 @@ class Newton(Phase[R]):
 
     def _penalty(self, coefficients: Float) -> float:
         squares = self.likelihood.penalised * coefficients * coefficients
-        return 0.5 * self.specification.ridge * math.fsum(squares)
+        return 0.5 * self.specification.ridge * exact_sum(squares)
 
     def _falls(self, accepted: Point, here: Evaluation) -> bool:
         before = accepted.evaluation
@@ -152,8 +152,11 @@ class Newton(Phase[R]):
         factor = self._factorise(here.evaluation, ridge, first)
         step = factor.solve(gradient)
         covariance = factor.inverse()
-        squared_decrement = max(0.0, math.fsum(gradient * step))
-        noise = math.fsum(here.evaluation.gradient_error * np.sqrt(np.diagonal(covariance)))
+        gain = exact_sum(gradient * step)
+        if not np.isfinite([gain, *step, *covariance.ravel()]).all():
+            raise ModelError(f"the Newton step is beyond float64: {DISHONEST}")
+        squared_decrement = max(0.0, gain)
+        noise = exact_sum(here.evaluation.gradient_error * np.sqrt(np.diagonal(covariance)))
         record = (
             f"newton {self.evaluations + 1}: accepted, log-likelihood {here.evaluation.log_likelihood.hex()}, "
             f"squared decrement {squared_decrement.hex()}"
@@ -187,7 +190,7 @@ class Newton(Phase[R]):
 
     def _predictor_change(self, step: Float) -> float:
         """A bound on the change of any linear predictor."""
-        return math.fsum(np.abs(step) * self.likelihood.reach)
+        return exact_sum(np.abs(step) * self.likelihood.reach)
 
     def _shortening(self, step: Float) -> float:
         """The factor that brings a step within its limits."""
@@ -258,7 +261,7 @@ class Newton(Phase[R]):
         """ModelError if linear predictors would spread too far; the null information is the covariates' covariance."""
         weights = self.likelihood.penalised * trial
         terms = null.information * np.multiply.outer(weights, weights)
-        if math.fsum(terms.ravel()) > MAXIMUM_SPREAD**2 * self.likelihood.typical_information:
+        if exact_sum(terms.ravel()) > MAXIMUM_SPREAD**2 * self.likelihood.typical_information:
             size = np.abs(weights)
             raise self._separated(np.flatnonzero(size >= 0.5 * size.max()))
 
@@ -268,8 +271,13 @@ class Newton(Phase[R]):
         transformation = np.diag(1.0 / np.concatenate(([1.0] * self.likelihood.has_intercept, scales.scale)))
         if self.likelihood.has_intercept:
             transformation[0, 1:] = -scales.centre / scales.scale
-        original = [math.fsum(row * estimate) for row in transformation]
-        variance = [math.fsum((covariance * np.multiply.outer(row, row)).ravel()) for row in transformation]
+        original = [exact_sum(row * estimate) for row in transformation]
+        variance = [exact_sum((covariance * np.multiply.outer(row, row)).ravel()) for row in transformation]
+        if not np.isfinite(original).all() or not all(0.0 < value < math.inf for value in variance):
+            raise ModelError(
+                "a standard error is beyond the precision of the sums: look for a column that varies by very little "
+                "around a large value, and take a constant off it"
+            )
         return FitResult(
             names=self.likelihood.names,
             estimate=tuple(original),

@@ -176,7 +176,7 @@ def test_a_region_refuses_a_table_that_is_not_as_asked(change: dict[str, np.ndar
 
 def test_a_region_refuses_with_fewer_rows_than_it_allows() -> None:
     region = {name: values[:4] for name, values in columns().items()}
-    with pytest.raises(LocalError, match="4 rows are fewer than the 5"):
+    with pytest.raises(LocalError, match=r"fewer than the 5 rows .* \(limit min_effective\)"):
         logistic(("a", "c")).prepare(table(region))
 
 

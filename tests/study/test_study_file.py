@@ -187,6 +187,19 @@ MISTAKES = [
     ("[security]", "[security]\ndeadline = 600", f"[security] deadline {DURATION_RULE}"),
     ("[security]", '[security]\ndeadline = "31 d"', "[security] deadline must be between 1 second and 30 days"),
     ("[security]", "[limits]\nrounds = 0\n[security]", "[limits] rounds must be at least 1, not 0"),
+    ("[security]", "[limits]\nrounds = 101\n[security]", "[limits] rounds must be at most 100, not 101"),
+    (
+        "[security]",
+        "[limits]\nmin_effective = 4.9\n[security]",
+        "[limits] min_effective must be at least 5.0, not 4.9",
+    ),
+    (
+        "[security]",
+        "[limits]\nmin_effective = 101.0\n[security]",
+        "[limits] min_effective must be at most 100.0, not 101.0",
+    ),
+    ("[security]", "[limits]\nmin_events = 4\n[security]", "[limits] min_events must be at least 5, not 4"),
+    ("[security]", "[limits]\nmin_events = 101\n[security]", "[limits] min_events must be at most 100, not 101"),
     ("[security]", "[limits]\nround = 1\n[security]", "unknown key 'round' in [limits]; did you mean 'rounds'?"),
     (
         "[regions.orebro]",
@@ -278,3 +291,18 @@ def test_a_threshold_needs_no_more_shares_than_a_round_can_answer(load: Load) ->
         load(text.replace("threshold = 2", "threshold = 8"))
     with pytest.raises(StudyError, match="threshold 2 of 17 keyholders makes too many shares"):
         load(text + "[regions.university]\n")
+
+
+def test_the_compact_profile_is_refused_to_more_regions_and_keyholders_than_it_can_tell_apart(load: Load) -> None:
+    compact = COX.replace('profile = "precise"', 'profile = "compact"').replace("min_contributors = 3\n", "")
+    for regions in (177, 178):  # 3 * 177^3 < 2^24 < 3 * 178^3
+        keyholders = '[security]\nkeyholders = ["halland", "orebro", "kronoberg"]'
+        more = "".join(f'[regions.r{i}]\ndata = "{i}.csv"\n' for i in range(regions - 3))
+        text = compact.replace("[security]", keyholders) + more
+        if regions == 177:
+            assert len(load(text).contributors) == 177
+        else:
+            with pytest.raises(
+                StudyError, match='"compact" is too coarse for 178 regions with data and threshold 2 of 3'
+            ):
+                load(text)

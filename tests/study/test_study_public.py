@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hefed.crypto.parameters import MAX_KEYHOLDERS, MAX_SUBSETS
+from hefed.crypto.parameters import COMPACT, MAX_KEYHOLDERS, MAX_SUBSETS, PRECISE, Precision
+from hefed.node.work import make_model
 from hefed.protocol.roster import NAME
 from hefed.statistics.model import Limits
+from hefed.study import MAX_COMPACT, MAX_REGIONS, Study, StudyError
 from hefed.study import MAX_KEYHOLDERS as STUDY_KEYHOLDERS
 from hefed.study import MAX_SUBSETS as STUDY_SUBSETS
-from hefed.study import Study, StudyError
 from hefed.wording import quoted
 
 EXAMPLES = sorted(Path("examples").glob("*/*.toml"))
@@ -203,6 +205,28 @@ def test_what_a_study_may_ask_for_the_other_parts_can_do() -> None:
     limits = Study.load(EXAMPLES[0]).limits
     assert Limits(limits.rounds, limits.step, limits.linear_predictor, limits.min_effective) == Limits()
     assert limits.min_events == 5  # a disclosure threshold that a study has and a bare model has not
+
+
+def test_every_allowed_study_has_sums_precise_enough_for_its_model() -> None:
+    sharings = {
+        math.comb(keyholders, threshold - 1): (keyholders, threshold)
+        for keyholders in range(2, STUDY_KEYHOLDERS + 1)
+        for threshold in range(2, keyholders + 1)
+    }
+    public = Study.load(Path("examples/heart-failure/cox.toml")).public()
+    stratified = Study.from_public(public)
+    shared = Study.from_public(replaced(public, ("model", "baseline"), "shared"))
+    allowed = 0
+    for subsets, (keyholders, threshold) in sharings.items():
+        for regions in range(3, MAX_REGIONS + 1):
+            if subsets <= STUDY_SUBSETS and regions**3 * subsets <= MAX_COMPACT:
+                make_model(stratified, Precision(COMPACT, keyholders, threshold, regions))
+                allowed += 1
+        if subsets <= STUDY_SUBSETS:  # more regions are never more precise, and the profile has digits to spare
+            make_model(shared, Precision(PRECISE, keyholders, threshold, MAX_REGIONS))
+    assert allowed > 2000
+    with pytest.raises(ValueError, match="needs sums within"):
+        make_model(stratified, Precision(COMPACT, 12, 4, 400))
 
 
 @given(st.from_regex(NAME, fullmatch=True) | st.text(string.ascii_letters + string.digits + "-_. \n", max_size=70))
