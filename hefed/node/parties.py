@@ -23,6 +23,9 @@ AGGREGATOR, ANALYST = "aggregator", "analyst"
 STOP_SECONDS = 5.0
 """How long a party may take to end by itself before it is killed."""
 
+ORPHAN_SECONDS = 30.0
+"""How long parties whose parent was killed may take to end by themselves."""
+
 
 class Parties:
     """The parties of one study in one folder; as a context manager it leaves no process and no secret behind."""
@@ -92,7 +95,7 @@ class Parties:
         for entry in self.folder.iterdir():
             if entry.is_dir():
                 # Parties whose parent was killed are about to end; they must not meet the files of new ones.
-                lock = lock_folder(entry, STOP_SECONDS)
+                lock = lock_folder(entry, ORPHAN_SECONDS)
                 destroy_secrets(entry)
                 shutil.rmtree(entry)
                 os.close(lock)

@@ -137,10 +137,12 @@ def started(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
 def read_until(process: subprocess.Popen[str], words: str) -> None:
     """Reads a process's progress up to a line with these words."""
     assert process.stderr is not None
+    said = []
     for line in process.stderr:
+        said.append(line)
         if words in line:
             return
-    raise AssertionError(f"the process ended without saying '{words}'")
+    raise AssertionError(f"the process ended without saying '{words}', but: {''.join(said)}")
 
 
 def processes_of(folder: Path) -> dict[int, str]:

@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from hefed.node.errors import StudyFailedError
+from hefed.node.simulate import run
+from hefed.report.progress import Progress
+from hefed.report.table import console
+from hefed.study import Study
 from tests.node.runs import (
     hefed,
     parties_in,
@@ -108,12 +113,25 @@ def test_a_folder_whose_simulation_was_killed_can_be_used_again_at_once(study: P
             assert _nothing_is_left(out)
 
 
-def test_when_the_aggregator_dies_simulate_says_so_and_ends(study: Path) -> None:
+def test_simulate_says_whose_process_has_ended_and_ends_when_it_is_the_aggregators(study: Path) -> None:
     out = study.parent / "out"
     with started("simulate", study, "--out", out) as process:
         read_until(process, "round 2")
+        os.kill(parties_in(out)["orebro"], signal.SIGKILL)
+        read_until(process, "the process of orebro has ended (code -9)")
+        assert process.poll() is None  # it may come back: the study waits for it
         os.kill(parties_in(out)["aggregator"], signal.SIGKILL)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 1
     assert err.splitlines()[-1].startswith("hefed: the aggregator has stopped: ")
+    assert _nothing_is_left(out)
+
+
+def test_what_a_region_says_against_its_part_reaches_the_analyst_in_its_own_words(study: Path) -> None:
+    out = study.parent / "out"
+    table = study.parent / "halland.csv"
+    with pytest.raises(StudyFailedError) as failed, Progress(console(stderr=True)) as progress:
+        run(Study.load(study), out, progress, ready=lambda parties: table.unlink())  # right when it was checked
+    assert str(failed.value) == "region halland: there is no file halland.csv where it should be; check the path"
+    assert failed.value.refused  # so that the command ends with code 2
     assert _nothing_is_left(out)
