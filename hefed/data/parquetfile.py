@@ -21,11 +21,11 @@ class ParquetFile(TypedSource):
         check_file(path, who)
         try:
             self._file = pq.ParquetFile(path)
-        except (pa.ArrowException, OSError) as error:
+            self.header = list(self._file.schema_arrow.names)
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             if isinstance(error, OSError) and error.errno:  # the system's, not pyarrow's own
                 raise unreadable(path, who, error) from None
             raise self.error("is not a Parquet file, or is damaged; write it again") from None
-        self.header = list(self._file.schema_arrow.names)
 
     def close(self) -> None:
         """See `Source`."""
