@@ -94,10 +94,11 @@ class Member:
         """The next message of the record, with the attachments meant for this member. Returns what to send."""
         if self.ended:
             return []
+        outgoing: list[Outgoing] = []
         try:
-            outgoing = self._follow(envelope, attachments)
+            self._follow(envelope, attachments, outgoing)
         except (DeclinedError, ProtocolError, CryptoError) as error:
-            outgoing = self._refuse(str(error))
+            outgoing += self._refuse(str(error))  # after what is said already: the chain goes on from there
         if self.ended:
             self._forget()
         return outgoing
@@ -111,14 +112,18 @@ class Member:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _follow(self, envelope: bytes, attachments: tuple[bytes, ...]) -> list[Outgoing]:
+    def _follow(self, envelope: bytes, attachments: tuple[bytes, ...], outgoing: list[Outgoing]) -> None:
         message = m.read_message(envelope, self.board.roster)
         self.board.post(message)
         if message.body.kind == "invitation":
             self._begin()
         if attachments:
             self._take(message, attachments)
-        return self._due()
+        for duty in DUTIES:
+            if duty.phase is self.board.phase and self._has(duty.role):
+                key = self._key(duty)
+                if key not in self._sent and self._is_due(duty):
+                    outgoing.append(self._perform(duty, key))
 
     def _forget(self) -> None:
         for part in (self.contributor, self.keyholder):
@@ -151,15 +156,6 @@ class Member:
             )
         if self.reader is not None:
             self.reader.take(message, attachments)
-
-    def _due(self) -> list[Outgoing]:
-        outgoing: list[Outgoing] = []
-        for duty in DUTIES:
-            if duty.phase is self.board.phase and self._has(duty.role):
-                key = self._key(duty)
-                if key not in self._sent and self._is_due(duty):
-                    outgoing.append(self._perform(duty, key))
-        return outgoing
 
     def _has(self, role: Role) -> bool:
         return role == "member" or getattr(self, role) is not None

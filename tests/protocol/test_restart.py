@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hefed.protocol.keyholder import KeyholderPart
+from hefed.protocol.ports import DeclinedError
 from hefed.study import Study
 from tests.protocol.federation import Federation
 
@@ -49,3 +51,19 @@ def test_a_table_that_changed_since_the_approval_ends_the_study(small_study: Stu
     assert federation.board.outcome is not None
     assert federation.board.outcome.by == "orebro"
     assert "changed since it was approved" in federation.board.outcome.words
+
+
+def test_a_refusal_follows_on_what_was_said_in_the_same_breath(
+    small_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A region that signs its check and cannot answer: both its messages arrive, and its own words end the study."""
+
+    def broken(self: KeyholderPart) -> None:
+        raise DeclinedError("this keyholder is out of order")
+
+    federation = Federation(small_study)
+    monkeypatch.setattr(KeyholderPart, "answer", broken)
+    federation.run()
+    assert federation.board.outcome is not None
+    assert federation.board.outcome.words == "this keyholder is out of order"
+    assert federation.board.rounds[0].checks
