@@ -55,7 +55,7 @@ def destroy(path: Path) -> None:
     On a copy-on-write file system or a worn flash cell an old copy can survive below; SECURITY.md says so.
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY)
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
         return
     try:

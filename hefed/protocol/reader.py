@@ -35,9 +35,7 @@ class _Answers:
 N = TypeVar("N", bound=np.generic)
 
 FINDING_STEP = 4096
-"""Findings are filled up to about a multiple of so many bytes, so that their length tells nobody a result from an
-error.
-"""
+"""Findings are filled up to about a multiple of so many bytes, so that their length tells nothing of their words."""
 
 LEAST_VALUES = 32
 """Of a round; shorter vectors are filled up with zeros.

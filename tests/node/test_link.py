@@ -173,8 +173,8 @@ class Hostile:
         return self.hear("welcome")
 
     def hear(self, kind: str) -> dict[str, Any]:
-        """The next message of a kind, within 5 seconds."""
-        until = time.monotonic() + 5
+        """The next message of a kind, within 30 seconds."""
+        until = time.monotonic() + 30
         while time.monotonic() < until:
             self.link.socket.poll(100)
             for received in self.link.receive():
@@ -227,7 +227,7 @@ def test_nonsense_of_a_member_neither_ends_nor_stalls_the_aggregator(waiting: Ru
         member.header({"type": "message", "study": os.urandom(32), "number": 0}, bytes(50_000_000))
         start = time.monotonic()
         member.hello()
-        assert time.monotonic() - start < 10
+        assert time.monotonic() - start < 30
     assert waiting.parties.ended() == {}
     assert "Traceback" not in waiting.log(AGGREGATOR)
     assert _peak_megabytes(waiting.pid(AGGREGATOR)) < 400
