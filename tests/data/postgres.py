@@ -40,7 +40,10 @@ def _binary(name: str) -> str:
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
     found = shutil.which(name, path=os.pathsep.join([*map(str, folders), os.environ["PATH"]]))
     if found is None:
-        pytest.fail(f"PostgreSQL's {name} is not installed; run: apt-get install postgresql", pytrace=False)
+        words = f"PostgreSQL's {name} is not installed; run: apt-get install postgresql"
+        if "CI" in os.environ:  # there it must be; elsewhere `make test` works without
+            pytest.fail(words, pytrace=False)
+        pytest.skip(words)
     return found
 
 
