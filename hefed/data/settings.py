@@ -55,7 +55,7 @@ def _url_without_password(value: str) -> str:
         raise ValueError('must be a URL such as "postgresql+psycopg://user@host:5432/database"')
     parameters = [unquote(name).lower() for name in re.findall(r"[?&]([^=&]*)", rest)]
     secret = any(word in parameter for parameter in parameters for word in _PARAMETERS_OF_SECRETS)
-    if secret or ("@" in rest and ":" in rest[: rest.index("@")]):
+    if secret or ("@" in rest and ":" in rest[: rest.rindex("@")]):
         raise ValueError("holds a password; take it out, put it into an environment variable, and name that one in "
                          "password_env")  # fmt: skip
     return value
@@ -115,9 +115,13 @@ class DataSettings(BaseModel):
     @classmethod
     def load(cls, path: Path) -> Self:
         """The section [data] of a settings file. Raises SettingsError."""
-        settings = load_section(path, "data", cls)
-        settings._folder = path.parent
-        return settings
+        return load_section(path, "data", cls).relative_to(path.parent)
+
+    def relative_to(self, folder: Path) -> Self:
+        """The same settings, found in a file of that folder."""
+        placed = self.model_copy()
+        placed._folder = folder
+        return placed
 
     @validator(mode="after")
     def _keys_go_with_the_source(self) -> Self:

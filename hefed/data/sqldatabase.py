@@ -80,7 +80,7 @@ class SqlDatabase(TypedSource):
             return sa.create_engine(url, poolclass=sa.NullPool, hide_parameters=True, connect_args=arguments)
         except KeyError:
             raise self._refusal("needs the password in the variable that password_env names; set it") from None
-        except ModuleNotFoundError as error:
+        except ImportError as error:
             raise self._refusal(f"needs the driver {quoted(error.name)}, which is not installed; install it") from None
         except NoSuchModuleError:
             raise self._refusal('names an unknown kind of database; begin with "postgresql+psycopg://"') from None

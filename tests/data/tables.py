@@ -142,9 +142,7 @@ class Tables:
         return settings
 
     def _settings(self, **keys: Any) -> DataSettings:
-        settings = DataSettings(**keys)
-        settings._folder = self.folder
-        return settings
+        return DataSettings(**keys).relative_to(self.folder)
 
 
 SOURCES = ("csv", "parquet", "duckdb", "sql", "sqlite")

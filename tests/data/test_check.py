@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from hefed.data.check import check_tables
+from hefed.data.check import check_table, check_tables
+from hefed.data.settings import DataSettings
 from hefed.study import Study
 
 
@@ -34,3 +35,15 @@ def test_rows_that_are_left_out_are_counted() -> None:
         "zurich": (117, 6),
     }
     assert sum(f.events for f in findings) == 465
+
+
+def test_a_table_of_a_regions_own_settings_gets_the_same_finding(tmp_path: Path) -> None:
+    study = Study.load(Path("examples/heart-failure/cox.toml"))
+    lines = Path("examples/heart-failure/kronoberg.csv").read_text().splitlines()
+    (tmp_path / "own.csv").write_text("\n".join([*lines, lines[5], lines[9]]).replace("DEATH_EVENT", "dead"))
+    data = DataSettings(source="csv", path="own.csv", columns={"DEATH_EVENT": "dead"}).relative_to(tmp_path)
+    good = check_table(data, study, "kronoberg")
+    assert (good.file, good.rows, good.dropped, good.duplicates, good.fault) == ("own.csv", 61, 0, 2, None)
+    bad = check_table(data.model_copy(update={"columns": {}}), study, "kronoberg")
+    assert bad.fault is not None
+    assert bad.fault.startswith("region kronoberg: column 'DEATH_EVENT' is missing in own.csv; it has ")

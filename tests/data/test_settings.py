@@ -104,6 +104,7 @@ HOLDS = (
         "postgresql+psycopg://user:hun?ter2@host/db",
         "postgresql+psycopg://user:@hunter2@host/db",
         "postgresql+psycopg://:hunter2@/db",
+        "postgresql+psycopg://user@server:hunter2@host/db",
         "postgresql+psycopg://user@host/db?password=hunter2",
         "postgresql+psycopg://user@host/db?sslmode=require&PASSWORD=hunter2",
         "postgresql+psycopg://user@host/db?p%61ssword=hunter2",
