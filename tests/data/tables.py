@@ -12,9 +12,12 @@ import duckdb
 import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from psycopg import sql
 
 from hefed.data.settings import DataSettings
+from hefed.data.source import DataError
+from hefed.data.table import load_table
 from hefed.study import Study
 from tests.data.postgres import OWNER, OWNER_PASSWORD, READER, READER_PASSWORD, Server
 
@@ -44,12 +47,27 @@ DUCKDB_TYPES = SQL_TYPES | {Decimal: "decimal(30, 6)"}
 
 Columns = Mapping[str, Sequence[Any]]
 
+GOOD: dict[str, list[Any]] = {
+    "id": ["a", "b", "c", "d"],
+    "age": [61, 72, 83, 72],
+    "time": [10.25, 20.0, 30.0, 20.0],
+    "death": [True, False, True, False],
+    "sodium": [Decimal("130.5"), Decimal("140.1"), Decimal("150"), Decimal("140.1")],
+}
+
 
 def study(folder: Path, missing: str = "refuse") -> Study:
     """A Cox model of time and death on age and sodium."""
     path = folder / f"{missing}.toml"
     path.write_text(STUDY.replace("MISSING", missing))
     return Study.load(path)
+
+
+def sentence(data: DataSettings, of: Study) -> str:
+    """What is said of a table that cannot be used."""
+    with pytest.raises(DataError) as caught:
+        load_table(data, of, "lund")
+    return str(caught.value)
 
 
 def kind(values: Sequence[Any]) -> type:

@@ -4,7 +4,6 @@ import logging
 import os
 import socket
 import time
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -15,26 +14,10 @@ from hefed.data.source import DataError
 from hefed.data.table import load_table
 from hefed.study import Study
 from tests.data.postgres import OWNER, OWNER_PASSWORD, READER_PASSWORD, Server
-from tests.data.tables import PASSWORD_ENV, Tables, study
+from tests.data.tables import PASSWORD_ENV, Tables, sentence
 
-GOOD = {"age": [61, 72], "time": [1.0, 2.0], "death": [1, 0], "sodium": [130.5, 140.0]}
+PATIENTS = {"age": [61, 72], "time": [1.0, 2.0], "death": [1, 0], "sodium": [130.5, 140.0]}
 OTHERS = "1.0::float8 AS time, 1 AS death, 1 AS sodium"
-
-
-@pytest.fixture
-def tables(tmp_path: Path, postgres: Server) -> Tables:
-    return Tables(tmp_path, postgres)
-
-
-@pytest.fixture(scope="module")
-def refuse(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    return study(tmp_path_factory.mktemp("study"))
-
-
-def sentence(data: DataSettings, of: Study) -> str:
-    with pytest.raises(DataError) as caught:
-        load_table(data, of, "lund")
-    return str(caught.value)
 
 
 def direct(server: Server, query: str) -> list[tuple[object, ...]]:
@@ -112,7 +95,7 @@ def test_other_ways_to_write_are_refused(query: str, tables: Tables, refuse: Stu
 
 def test_all_is_read_at_one_moment(tables: Tables, monkeypatch: pytest.MonkeyPatch, refuse: Study) -> None:
     """Rows that are written while the table is read are not seen, so no half of a change is."""
-    data = tables.sql(GOOD)
+    data = tables.sql(PATIENTS)
     find = sqldatabase.SqlDatabase._find
 
     def change_meanwhile(self: sqldatabase.SqlDatabase, names: list[str], own: list[str]) -> None:
@@ -126,7 +109,7 @@ def test_all_is_read_at_one_moment(tables: Tables, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("fail", [False, True])
 def test_no_connection_is_left_open(fail: bool, tables: Tables, refuse: Study) -> None:
-    data = tables.sql(GOOD | ({"age": ["x", "y"]} if fail else {}))
+    data = tables.sql(PATIENTS | ({"age": ["x", "y"]} if fail else {}))
     if fail:
         sentence(data, refuse)
         sentence(data.model_copy(update={"table": "nowhere"}), refuse)
@@ -137,7 +120,7 @@ def test_no_connection_is_left_open(fail: bool, tables: Tables, refuse: Study) -
 
 
 def test_only_the_columns_of_the_study_are_asked_for(tables: Tables, refuse: Study) -> None:
-    data = tables.sql(GOOD | {"name": ["Kim", "Sam"]})
+    data = tables.sql(PATIENTS | {"name": ["Kim", "Sam"]})
     tables.postgres.run(
         "REVOKE SELECT ON patients FROM reader",
         "GRANT SELECT (age, time, death, sodium) ON patients TO reader",
@@ -209,7 +192,7 @@ def test_a_locked_table_is_not_waited_for_without_end(
     tables: Tables, refuse: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqldatabase, "STATEMENT_SECONDS", 1)
-    data = tables.sql(GOOD)
+    data = tables.sql(PATIENTS)
     with psycopg.connect(
         host="127.0.0.1", port=tables.postgres.port, user=OWNER, password=OWNER_PASSWORD, dbname="postgres"
     ) as other:
@@ -284,7 +267,7 @@ def test_a_variable_that_is_not_set_is_not_named_but_told(
 
 
 def test_a_table_that_may_not_be_read(tables: Tables, refuse: Study) -> None:
-    data = tables.sql(GOOD)
+    data = tables.sql(PATIENTS)
     tables.postgres.run("REVOKE SELECT ON patients FROM reader")
     assert sentence(data, refuse) == (
         "region lund: table 'patients' cannot be read: the user of [data] url may not; grant it SELECT"
@@ -301,7 +284,7 @@ def test_the_password_is_in_no_log_error_or_repr(
     for name in ("sqlalchemy", "sqlalchemy.engine", "sqlalchemy.pool", "psycopg"):
         logging.getLogger(name).setLevel(logging.DEBUG)
     try:
-        data = tables.sql(GOOD)
+        data = tables.sql(PATIENTS)
         assert load_table(data, refuse, "lund").rows == 2
         said = [repr(data), str(data), repr(data.model_dump())]
         wrong = "wr0ng-pässword"
