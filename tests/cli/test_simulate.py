@@ -151,7 +151,6 @@ WITHOUT_AN_ANSWER: list[tuple[str, Callable[[pd.DataFrame], None], list[str]]] =
     (COX, _constant, ["'anaemia' is constant"]),
     (COX, _collinear, ["collinear", "'anaemia'", "'high_blood_pressure'"]),
     (LOGISTIC, _separated, ["'anaemia'", "separates"]),
-    (COX, _few_events, ["too few events", "3 of 299", "'DEATH_EVENT'", "7 covariates"]),
 ]
 
 
@@ -171,6 +170,20 @@ def test_a_model_without_an_answer_ends_with_the_cause_and_the_columns(
     assert all(word in sentence for word in words), sentence
     assert "Traceback" not in ended.err
     assert not (tmp_path / "out/result.json").exists()
+    assert processes_of(tmp_path) == {}
+    assert secret_files(tmp_path) == []
+
+
+def test_a_region_with_too_few_events_refuses_before_the_first_round_and_does_not_say_how_many(tmp_path: Path) -> None:
+    study = study_file(tmp_path, COX)
+    table = pd.read_csv(tmp_path / "orebro.csv")
+    _few_events(table)
+    table.to_csv(tmp_path / "orebro.csv", index=False)
+    ended = hefed("simulate", study, "--out", tmp_path / "out")
+    assert (ended.code, ended.out) == (2, "")
+    *_, sentence = ended.err.splitlines()
+    assert "region orebro: this region has fewer than the 5 events" in sentence
+    assert "min_events" in sentence
     assert processes_of(tmp_path) == {}
     assert secret_files(tmp_path) == []
 
