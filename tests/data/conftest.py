@@ -22,8 +22,12 @@ def postgres() -> Iterator[Server]:
 
 
 @pytest.fixture
-def tables(tmp_path: Path, postgres: Server) -> Tables:
-    return Tables(tmp_path, postgres)
+def tables(tmp_path: Path, request: pytest.FixtureRequest) -> Tables:
+    def start() -> Server:
+        started: Server = request.getfixturevalue("postgres")
+        return started
+
+    return Tables(tmp_path, start)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -86,8 +86,13 @@ class Tables:
     """Writes a table of typed values into each kind of source. `relation` is its name in the databases."""
 
     folder: Path
-    postgres: Server
+    start: Callable[[], Server]  # only what is in PostgreSQL needs its server
     relation: str = "patients"
+
+    @property
+    def postgres(self) -> Server:
+        """The server, the same one each time."""
+        return self.start()
 
     def csv(self, columns: Columns) -> DataSettings:
         """Numbers as Python writes them; booleans as 1 and 0."""

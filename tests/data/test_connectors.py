@@ -225,7 +225,7 @@ def test_names_are_names_whatever_signs_they_have(name: str, hostile: str, table
     columns = {(hostile if column == "death" else column): values for column, values in GOOD.items()}
     mapping = {"death": hostile}
     expected = bits(load_table(tables.csv(GOOD), refuse, "lund"))
-    here = Tables(tables.folder, tables.postgres, relation=hostile.replace(".", " "))
+    here = Tables(tables.folder, tables.start, relation=hostile.replace(".", " "))
     data = here.write(name, columns).model_copy(update={"columns": mapping})
     assert bits(load_table(data, refuse, "lund")) == expected
     faulty = columns | {hostile: [1, 7, 1, 0]}

@@ -402,6 +402,19 @@ def test_a_home_signs_no_roster_that_lists_other_keys_or_another_name_for_it(fed
     assert home.signed() == {}
 
 
+def test_a_home_takes_no_roster_with_other_keys_for_it_though_all_of_these_signed(federation: Federation) -> None:
+    roster, home = federation.first(), federation.home("halland")
+    stranger = Home.init(federation.folder / "stranger", "halland")
+    members = [one for one in roster.members if one.name != "halland"]
+    forged = Roster.of(roster.federation, 1, [*members, stranger.card().member(roster.member("halland").roles)])
+    identities = {name: federation.home(name).identity for name in NAMES} | {"halland": stranger.identity}
+    full = SignedRoster(forged, {name: one.sign_roster(forged) for name, one in identities.items()})
+    assert full.missing == ()
+    with pytest.raises(RosterError, match="other keys for halland"):
+        home.install(full)
+    assert home.in_force() is None
+
+
 def test_a_signature_is_on_disk_before_it_is_in_the_file(
     federation: Federation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

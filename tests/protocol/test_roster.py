@@ -430,6 +430,19 @@ def test_a_text_that_was_changed_is_refused_or_says_another_thing_in_the_one_for
     assert words.isprintable()
 
 
+def test_what_says_the_same_in_another_form_is_refused() -> None:
+    text = roster_text(everybody(roster()))
+    lines = text.splitlines(keepends=True)
+    swapped = "".join([*lines[:-2], lines[-1], lines[-2]])
+    # The last letter before == carries four bits that say nothing.
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    loose = text[:-4] + alphabet[alphabet.index(text[-4]) + 1] + text[-3:]
+    assert base64.b64decode(loose.split()[-1]) == base64.b64decode(text.split()[-1])
+    for other in (swapped, loose):
+        with pytest.raises(RosterError, match="one written form"):
+            read_roster(other.encode())
+
+
 def test_a_text_that_is_too_long_is_refused_before_it_is_read() -> None:
     for read in (read_card, read_roster):
         with pytest.raises(RosterError, match="more than 1 MiB"):
