@@ -11,6 +11,7 @@ import zmq
 
 from hefed.node.analyst import AnalystClient, Finding, Submission
 from hefed.node.errors import NodeError, StudyFailedError
+from hefed.node.files import LOCK
 from hefed.node.link import MemberLink
 from hefed.node.parties import ANALYST, Parties
 from hefed.protocol import messages as m
@@ -123,7 +124,11 @@ def run(
     `ready` is called once all processes have been started. Raises NodeError, or StudyFailedError when the study ends
     without a result.
     """
+    result = out / "result.json"
+    if result.exists() and not (out / "parties" / LOCK).exists():
+        raise NodeError(f"{result} is there and hefed did not put it there; name another folder")
     with Parties(out / "parties", study) as parties:
+        result.unlink(missing_ok=True)  # an earlier answer must not pass for this study's
         expires = int(time.time()) + study.security.deadline
         submission = Submission(study, parties.roster, ANALYST, expires)
         parties.configure(submission.study, port)
@@ -136,7 +141,7 @@ def run(
         finding = _finding(board, submission)
         document = _document(study, board, watcher, finding)
     try:
-        write_result(document, out / "result.json")
+        write_result(document, result)
     except OSError as error:
         reason = (error.strerror or "unknown reason").lower()
         raise NodeError(f"{out / 'result.json'} cannot be written: {reason}; mend that and run again") from error

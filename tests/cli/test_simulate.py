@@ -188,6 +188,22 @@ def test_a_region_with_too_few_events_refuses_before_the_first_round_and_does_no
     assert secret_files(tmp_path) == []
 
 
+def test_an_old_answer_does_not_pass_for_that_of_a_study_that_failed_and_a_foreign_file_is_kept(tmp_path: Path) -> None:
+    study, out = study_file(tmp_path, COX), tmp_path / "out"
+    out.mkdir()
+    (out / "result.json").write_text("mine")
+    refused = hefed("simulate", study, "--out", out)
+    assert (refused.code, (out / "result.json").read_text()) == (2, "mine")
+    assert "hefed did not put it there" in refused.err
+    (out / "parties").mkdir()
+    (out / "parties" / "lock").touch()  # as after an earlier run of hefed's
+    table = pd.read_csv(tmp_path / "orebro.csv")
+    _few_events(table)
+    table.to_csv(tmp_path / "orebro.csv", index=False)
+    assert hefed("simulate", study, "--out", out).code == 2
+    assert not (out / "result.json").exists()
+
+
 # --- Progress in a terminal ------------------------------------------------------------------------
 
 
