@@ -128,7 +128,6 @@ def run(
     if result.exists() and not (out / "parties" / LOCK).exists():
         raise NodeError(f"{result} is there and hefed did not put it there; name another folder")
     with Parties(out / "parties", study) as parties:
-        result.unlink(missing_ok=True)  # an earlier answer must not pass for this study's
         expires = int(time.time()) + study.security.deadline
         submission = Submission(study, parties.roster, ANALYST, expires)
         parties.configure(submission.study, port)
@@ -137,6 +136,9 @@ def run(
             ready(parties)
         watcher = Watcher(study, parties, progress)
         watcher(Board(parties.roster, submission.study), None)
+        _endpoint(parties)
+        if result.exists():  # an earlier answer must not pass for this study's
+            result.replace(out / "result.previous.json")
         board = follow(parties, submission, watcher)
         finding = _finding(board, submission)
         document = _document(study, board, watcher, finding)

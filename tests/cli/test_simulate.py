@@ -89,7 +89,8 @@ def test_bad_input_touches_nothing_that_is_there(earlier: Path, spoil: Callable[
 
 def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
     study = study_file(tmp_path)
-    (tmp_path / "out").mkdir()
+    (tmp_path / "out/parties").mkdir(parents=True)
+    (tmp_path / "out/parties/lock").touch()  # as after an earlier run
     (tmp_path / "out/result.json").write_text("an earlier result")
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -202,6 +203,7 @@ def test_an_old_answer_does_not_pass_for_that_of_a_study_that_failed_and_a_forei
     table.to_csv(tmp_path / "orebro.csv", index=False)
     assert hefed("simulate", study, "--out", out).code == 2
     assert not (out / "result.json").exists()
+    assert (out / "result.previous.json").read_text() == "mine"
 
 
 # --- Progress in a terminal ------------------------------------------------------------------------
