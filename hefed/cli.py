@@ -95,10 +95,11 @@ def simulate(
 ) -> None:
     """Run a study on this machine: an aggregator, and a process for each region with its own table."""
     from hefed.data.check import check_tables
+    from hefed.node.work import fault
     from hefed.study import Study
 
     study = Study.load(study_file)
-    findings = check_tables(study)
+    findings = check_tables(study, fault)
     if check:
         from hefed.report.checked import print_check
         from hefed.report.table import console

@@ -1,11 +1,12 @@
 """Every region's table of a study, looked at before anything starts. Keeps nothing of what it reads."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from hefed.data.settings import DataSettings
 from hefed.data.source import DataError
-from hefed.data.table import load_table
+from hefed.data.table import LocalTable, load_table
 from hefed.study import Study
 
 
@@ -22,16 +23,22 @@ class Finding:
     fault: str | None = None
 
 
-def check_tables(study: Study) -> list[Finding]:
+Fault = Callable[[Study, str, LocalTable], str | None]
+"""Why a table that can be read cannot be used in a study by that region; None when it can."""
+
+
+def check_tables(study: Study, fault: Fault) -> list[Finding]:
     """One finding for each contributor, in their order."""
-    return [check_table(study.tables[region], study, region) for region in study.contributors]
+    return [check_table(study.tables[region], study, region, fault) for region in study.contributors]
 
 
-def check_table(data: Path | DataSettings, study: Study, region: str) -> Finding:
-    """What `load_table` makes of one region's table."""
+def check_table(data: Path | DataSettings, study: Study, region: str, fault: Fault) -> Finding:
+    """What `load_table`, and then the model through `fault`, make of one region's table."""
     where = data.name if isinstance(data, Path) else data.where
     try:
         table = load_table(data, study, region)
     except DataError as error:
         return Finding(region, where, fault=str(error))
-    return Finding(region, where, table.rows, table.events(study.model), table.dropped, table.duplicates)
+    events = table.events(study.model)
+    unfit = fault(study, region, table)
+    return Finding(region, where, table.rows, events, table.dropped, table.duplicates, unfit)

@@ -132,7 +132,7 @@ class Parties:
         it alive.
         """
         folder = self.folder / name
-        with (folder / "log.txt").open("ab") as log:
+        with self.log(name).open("ab") as log:
             self.processes[name] = subprocess.Popen(  # noqa: S603  our own program, no shell
                 [sys.executable, "-m", "hefed.node.process", str(folder)],
                 stdin=subprocess.PIPE,
@@ -160,9 +160,13 @@ class Parties:
         codes = {name: process.poll() for name, process in self.processes.items()}
         return {name: code for name, code in codes.items() if code is not None}
 
+    def log(self, name: str) -> Path:
+        """Where a party's words go."""
+        return self.folder / name / "log.txt"
+
     def last_words(self, name: str) -> str:
         """The last line that a party wrote, printable."""
-        lines = (self.folder / name / "log.txt").read_text(errors="replace").strip().splitlines()
+        lines = self.log(name).read_text(errors="replace").strip().splitlines()
         return printable(lines[-1]) if lines else ""
 
     def require_aggregator(self) -> None:

@@ -100,8 +100,15 @@ def _run_region(folder: Path, config: ProcessConfig, roster: Roster, lifeline: L
     from hefed.node.store import Store
     from hefed.node.work import Consent
 
-    for profile in PROFILES.values():
-        self_test(profile)
+    try:
+        for profile in PROFILES.values():
+            self_test(profile)
+    except RuntimeError as error:
+        if "cannot cache" not in str(error):
+            raise
+        raise NodeError(
+            "the compiled kernels have no place to be kept; set NUMBA_CACHE_DIR to a folder that hefed may write"
+        ) from error
     endpoint = _wait_for(Path(config.endpoint_file), lifeline)
     if endpoint is None:
         return

@@ -55,7 +55,7 @@ class Watcher:
         self._phase_since = time.time()
         self._place: tuple[Phase, int] | None = None
         self._timing = _Timing([], {})
-        self._lost: set[str] = set()
+        self._lost: dict[str, str] = {}
 
     def __call__(self, board: Board, message: m.Message | None) -> None:
         """Called at every message, and in between."""
@@ -66,9 +66,11 @@ class Watcher:
             raise StudyFailedError(str(error), refused=False) from error
         for name, code in self._parties.ended().items():
             if name not in self._lost:
-                self._lost.add(name)
-                words = self._parties.last_words(name)
-                self._progress.note(f"the process of {name} has ended (code {code}): {words}")
+                self._lost[name] = f"the process of {name} has ended ({_cause(code)}); see {self._parties.log(name)}"
+                self._progress.note(self._lost[name])
+            if code > 0 and board.phase in (Phase.INVITATION, Phase.APPROVAL):
+                words = self._parties.last_words(name).partition("CRITICAL ")[2]
+                raise StudyFailedError(f"{name} cannot take part: {words or self._lost[name]}", refused=bool(words))
         place = (board.phase, len(board.rounds))
         if place != self._place:
             self._place, self._phase_since = place, now
@@ -78,6 +80,11 @@ class Watcher:
             self._timing.ends[message.content.round] = now
         if not self._nameless(board) or now - self._phase_since > NAMELESS_SECONDS:
             self._progress.show(self._standing(board, now))
+
+    @property
+    def lost(self) -> str:
+        """What is to be said of parties whose processes ended in the middle, behind another sentence."""
+        return "".join(f"; {words}" for words in self._lost.values())
 
     @staticmethod
     def _nameless(board: Board) -> bool:
@@ -140,7 +147,7 @@ def run(
         if result.exists():  # an earlier answer must not pass for this study's
             result.replace(out / "result.previous.json")
         board = follow(parties, submission, watcher)
-        finding = _finding(board, submission)
+        finding = _finding(board, submission, watcher.lost)
         document = _document(study, board, watcher, finding)
     try:
         write_result(document, result)
@@ -174,12 +181,16 @@ def _endpoint(parties: Parties) -> str:
     return endpoint
 
 
-def _finding(board: Board, submission: Submission) -> Finding:
+def _cause(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"code {code}"
+
+
+def _finding(board: Board, submission: Submission, lost: str) -> Finding:
     outcome = board.outcome
     if outcome is None:
         raise AssertionError("a study was followed to its end and has no outcome")
     if outcome.how not in ("result", "error"):
-        raise StudyFailedError(outcome.words, refused=outcome.how == "refusal" and not board.rounds)
+        raise StudyFailedError(outcome.words + lost, refused=outcome.how == "refusal" and not board.rounds)
     finding = submission.open(board)
     if finding.outcome == "error":
         raise StudyFailedError(str(finding.document.get("words", "the readers do not say why")), refused=False)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hefed.crypto.parameters import Precision
+from hefed.crypto.parameters import PROFILES, Precision
 from hefed.data.csvfile import DataError
 from hefed.data.table import LocalTable, commitment, load_table
 from hefed.protocol.board import Board
@@ -42,6 +42,29 @@ def make_model(study: Study, precision: Precision) -> Model[Any]:
     return Logistic(model.covariates, model.outcome, **common)
 
 
+def prepared(study: Study, region: str, table: LocalTable) -> Any:
+    """A region's table made ready for the study's model, so that what is wrong with it is known at the approval, and
+    before: too few rows or events, values that no vote has a place for. Raises DeclinedError.
+    """
+    profile, security = PROFILES[study.security.profile], study.security
+    model = make_model(study, Precision(profile, len(study.keyholders), security.threshold, len(study.contributors)))
+    try:
+        rows = model.prepare(Table(table.rows, table.columns))
+        model.contribution(rows, model.start())
+    except LocalError as error:
+        raise DeclinedError(f"region {region}: {error}") from error
+    return rows
+
+
+def fault(study: Study, region: str, table: LocalTable) -> str | None:
+    """Why a table that can be read cannot be used in a study, in the words with which its region would refuse."""
+    try:
+        prepared(study, region, table)
+    except DeclinedError as error:
+        return str(error)
+    return None
+
+
 class ModelWork:
     """Implements `hefed.protocol.ports.Work`. The model is made once the number of keyholders, and so the noise, is
     known.
@@ -50,21 +73,10 @@ class ModelWork:
     def __init__(self, name: str, board: Board, table: LocalTable | None) -> None:
         self._name, self._board, self._table = name, board, table
         self._model: Model[Any] | None = None
-        self._prepared: Any = self._prepare(table) if table is not None else None
+        self._prepared: Any = prepared(board.study, name, table) if table is not None else None
         self._state: State | None = None
         self._error: str | None = None
         self._vector: Vector | None = None
-
-    def _prepare(self, table: LocalTable) -> Any:
-        """The table made ready for the model, so that what is wrong with it is known at the approval."""
-        study = self._board.study
-        expected = Precision(
-            self._board.profile, len(study.keyholders), study.security.threshold, len(study.contributors)
-        )
-        try:
-            return make_model(study, expected).prepare(Table(table.rows, table.columns))
-        except LocalError as error:
-            raise DeclinedError(f"region {self._name}: {error}") from error
 
     def commitment(self, salt: bytes) -> bytes:
         """See `Work`."""

@@ -240,7 +240,10 @@ class Coordinator:
         if board.phase in (Phase.CONTRIBUTION, Phase.OPENING) and not missing:
             missing = tuple(sorted(board.cohort_keyholders))
         where = f"round {board.round.number}" if board.rounds else f"phase {board.phase}"
-        words = f"the deadline is over; in {where} the study waited for {', '.join(missing)}"
+        over = f"{board.study.limits.wait} s of waiting are over ([limits] wait)"
+        if self.deadline == board.invitation.expires:
+            over = "the study's time is over ([security] deadline)"
+        words = f"{over}; in {where} it waited for {', '.join(missing)}"
         return m.End(words=words, missing=list(missing)), ()
 
 

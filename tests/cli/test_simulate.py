@@ -198,10 +198,11 @@ def test_an_old_answer_does_not_pass_for_that_of_a_study_that_failed_and_a_forei
     assert "hefed did not put it there" in refused.err
     (out / "parties").mkdir()
     (out / "parties" / "lock").touch()  # as after an earlier run of hefed's
-    table = pd.read_csv(tmp_path / "orebro.csv")
-    _few_events(table)
-    table.to_csv(tmp_path / "orebro.csv", index=False)
-    assert hefed("simulate", study, "--out", out).code == 2
+    for region in REGIONS:
+        table = pd.read_csv(tmp_path / f"{region}.csv")
+        _constant(table)
+        table.to_csv(tmp_path / f"{region}.csv", index=False)
+    assert hefed("simulate", study, "--out", out).code == 1
     assert not (out / "result.json").exists()
     assert (out / "result.previous.json").read_text() == "mine"
 

@@ -19,6 +19,7 @@ from hefed.data import duckdbfile, parquetfile, source, sqldatabase
 from hefed.data.check import check_table
 from hefed.data.settings import DataSettings
 from hefed.data.table import LocalTable, commitment, load_table
+from hefed.node.work import fault
 from hefed.study import Study
 from tests.data.tables import GOOD, SOURCES, TYPED, Columns, Tables, sentence
 
@@ -299,7 +300,7 @@ def test_queries_and_views_and_schemas(name: str, tables: Tables, refuse: Study)
     ):
         data = data.model_copy(update={"table": None, "query": query})
         assert bits(load_table(data, refuse, "lund")) == expected
-    assert check_table(data, refuse, "lund").file == data.where
+    assert check_table(data, refuse, "lund", fault).file == data.where
     twice = data.model_copy(update={"query": "select age, time, age, death, sodium from patients"})
     where = "the query in t.duckdb" if name == "duckdb" else "the query"
     assert sentence(twice, refuse) == f"region lund: {where} has 2 columns called 'age'; rename all but one"

@@ -11,6 +11,7 @@ from hefed.data.check import check_tables
 from hefed.data.draft import DraftError
 from hefed.data.draft_file import draft_study, region_names, slug
 from hefed.data.source import DataError
+from hefed.node.work import fault
 from hefed.study import Cox, Logistic, Study
 
 HEART_FAILURE = sorted(Path("examples/heart-failure").glob("*.csv"))
@@ -49,7 +50,7 @@ def test_survival_data_give_a_cox_model_that_can_be_run(tmp_path: Path) -> None:
     assert study.id == "my-study"
     assert len(study.model.covariates) == 9  # 96 events, ten for each covariate
     assert "#   'smoking': more than 9 covariates for 96 events" in text
-    findings = check_tables(study)
+    findings = check_tables(study, fault)
     assert [finding.fault for finding in findings] == [None] * 3
     assert sum(finding.rows for finding in findings) == 299
     assert sum(finding.events for finding in findings) == 96
@@ -63,14 +64,14 @@ def test_other_data_give_a_logistic_model_of_complete_columns(tmp_path: Path) ->
     assert study.model.missing == "refuse"
     assert "#   'ca': mostly missing in a table" in text
     assert "#   'thalach': values are missing" in text
-    assert not any(finding.fault for finding in check_tables(study))
+    assert not any(finding.fault for finding in check_tables(study, fault))
 
 
 def test_incomplete_columns_are_used_when_there_are_no_others(tmp_path: Path) -> None:
     columns = {"outcome": outcome(), "x": [*numbers(1)[:-2], "", ""]}
     study, _ = drafted(write_tables(tmp_path, columns), tmp_path)
     assert (study.model.covariates, study.model.missing) == (("x",), "drop-rows")
-    assert [finding.dropped for finding in check_tables(study)] == [2, 2, 2]
+    assert [finding.dropped for finding in check_tables(study, fault)] == [2, 2, 2]
 
 
 def test_columns_that_cannot_be_covariates_are_left_out_with_the_reason(tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ def test_names_with_quotes_and_spaces_survive(tmp_path: Path) -> None:
     study, _ = drafted(paths, tmp_path)
     assert study.model.covariates == ('odd "name" \\ it\'s',)
     assert study.contributors == ("a-0", "a-1", "a-2")
-    assert not any(finding.fault for finding in check_tables(study))
+    assert not any(finding.fault for finding in check_tables(study, fault))
 
 
 def test_few_of_many_regions_hold_keys(tmp_path: Path) -> None:

@@ -105,7 +105,9 @@ def test_the_study_then_ends_at_its_deadline_and_names_the_region_that_is_missin
     assert board.outcome is not None
     assert board.outcome.how == "end"
     assert board.outcome.missing == ("kronoberg",)
-    assert board.outcome.words == (f"the deadline is over; in round {killer.round + 1} the study waited for kronoberg")
+    assert board.outcome.words == (
+        f"{WAIT} s of waiting are over ([limits] wait); in round {killer.round + 1} it waited for kronoberg"
+    )
     assert WAIT <= seconds < 2 * WAIT + 5
 
 

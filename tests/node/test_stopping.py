@@ -2,12 +2,14 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hefed.node.errors import StudyFailedError
+from hefed.node.parties import Parties
 from hefed.node.simulate import run
 from hefed.report.progress import Progress
 from hefed.report.table import console
@@ -118,13 +120,42 @@ def test_simulate_says_whose_process_has_ended_and_ends_when_it_is_the_aggregato
     with started("simulate", study, "--out", out) as process:
         read_until(process, "round 2")
         os.kill(parties_in(out)["orebro"], signal.SIGKILL)
-        read_until(process, "the process of orebro has ended (code -9)")
+        read_until(process, "the process of orebro has ended (signal 9)")
         assert process.poll() is None  # it may come back: the study waits for it
         os.kill(parties_in(out)["aggregator"], signal.SIGKILL)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 1
     assert err.splitlines()[-1].startswith("hefed: the aggregator has stopped: ")
     assert _nothing_is_left(out)
+
+
+def test_the_last_sentence_names_the_process_that_the_study_waited_for_in_vain(study: Path) -> None:
+    study = study_file(study.parent, limits='wait = "6 s"')
+    out = study.parent / "out"
+    with started("simulate", study, "--out", out) as process:
+        read_until(process, "round 2")
+        os.kill(parties_in(out)["orebro"], signal.SIGKILL)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    sentence = err.splitlines()[-1]
+    assert "6 s of waiting are over ([limits] wait)" in sentence
+    assert sentence.endswith(f"the process of orebro has ended (signal 9); see {out / 'parties/orebro/log.txt'}")
+    assert _nothing_is_left(out)
+
+
+def test_a_region_that_cannot_start_is_not_waited_for(study: Path) -> None:
+    out = study.parent / "out"
+
+    def spoil(parties: Parties) -> None:
+        (out / "parties/orebro/identity.key").chmod(0o644)
+
+    begun = time.monotonic()
+    with pytest.raises(StudyFailedError) as failed, Progress(console(stderr=True)) as progress:
+        run(Study.load(study), out, progress, ready=spoil)
+    assert time.monotonic() - begun < 40
+    assert str(failed.value).startswith("orebro cannot take part: ")
+    assert "chmod 600" in str(failed.value)
+    assert failed.value.refused
 
 
 def test_what_a_region_says_against_its_part_reaches_the_analyst_in_its_own_words(study: Path) -> None:
