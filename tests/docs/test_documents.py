@@ -114,14 +114,14 @@ def test_the_study_file_in_the_readme_loads_and_shows_the_defaults(tmp_path):
 def test_every_option_of_simulate_is_in_the_readme():
     import inspect
 
-    for option in inspect.signature(hefed.cli.simulate).parameters:
+    for option in inspect.signature(hefed.cli.study.simulate).parameters:
         if option != "study_file":
             assert f"--{option}" in text(README)
 
 
 def commands():
     """Every command as it is typed, with its function."""
-    groups = [("hefed", hefed.cli.app), ("hefed federation", hefed.cli.federation_app)]
+    groups = [("hefed", hefed.cli.app.app), ("hefed federation", hefed.cli.federation.federation_app)]
     for group, typer_app in groups:
         for command in typer_app.registered_commands:
             yield f"{group} {command.name or command.callback.__name__}", command.callback
@@ -153,7 +153,7 @@ def test_the_bounds_of_limits_in_the_readme_are_the_code_s():
 
 def test_the_exit_codes_are_those_of_the_command_line():
     codes = [cells[0] for cells in rows(README, 2)]
-    assert {"0", str(hefed.cli.EXIT_FAILED), str(hefed.cli.EXIT_INPUT)} <= set(codes)
+    assert {"0", str(hefed.cli.app.EXIT_FAILED), str(hefed.cli.app.EXIT_INPUT)} <= set(codes)
 
 
 def test_the_changelog_knows_this_version():

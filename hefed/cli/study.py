@@ -1,0 +1,96 @@
+"""`hefed new-study` and `hefed simulate`: a study on this machine."""
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hefed.cli.app import EXIT_FAILED, EXIT_INPUT, app
+from hefed.errors import InputError
+
+if TYPE_CHECKING:
+    from hefed.study import Study
+
+
+@app.command("new-study")
+def new_study(
+    tables: Annotated[list[Path], typer.Argument(metavar="A.csv B.csv C.csv", help="One table for each region.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The study file to write.")] = Path("study.toml"),
+) -> None:
+    """Write a commented study file from the columns of the regions' tables, ready to simulate."""
+    from hefed.data.draft_file import draft_study
+    from hefed.study import Study
+
+    text = draft_study(tables, output)
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise InputError(f"{output}: is there already; name another file with -o") from None
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written: {(error.strerror or 'unknown reason').lower()}") from None
+    study = Study.load(output)
+    response = ", ".join(study.model.responses)
+    print(f"{output}: {study.model.kind} model of {response} on {', '.join(study.model.covariates)}")
+    print(f"Look at it, then: hefed simulate {output} --out run")
+
+
+@app.command()
+def simulate(
+    study_file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the result and the processes' state.")] = None,
+    compare: Annotated[Path | None, typer.Option("--compare", help="Pooled answers to set beside the result.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port of the aggregator; 0 takes a free one.")] = 0,
+    check: Annotated[bool, typer.Option("--check", help="Only say what is right and wrong with the study.")] = False,
+) -> None:
+    """Run a study on this machine: an aggregator, and a process for each region with its own table."""
+    from hefed.data.check import check_tables
+    from hefed.node.work import fault
+    from hefed.study import Study
+
+    study = Study.load(study_file)
+    findings = check_tables(study, fault)
+    if check:
+        from hefed.report.checked import print_check
+        from hefed.report.table import console
+
+        print_check(study, findings, console())
+    faults = [finding.fault for finding in findings if finding.fault]
+    if faults:
+        raise InputError("\nhefed: ".join(faults))
+    if check:
+        return
+    if out is None:
+        raise InputError("simulate needs a folder for the result; add --out FOLDER")
+    _run(study, out, port, compare)
+
+
+def _run(study: "Study", out: Path, port: int, compare: Path | None) -> None:
+    from hefed.node.errors import NodeError, StudyFailedError
+    from hefed.node.simulate import run
+    from hefed.report.comparison import compare as beside
+    from hefed.report.comparison import load_pooled, print_comparison
+    from hefed.report.progress import Progress
+    from hefed.report.table import console, print_result
+
+    pooled = load_pooled(compare, study) if compare else None  # before the run: a wrong file costs nothing
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    try:
+        with Progress(console(stderr=True)) as progress:
+            document = run(study, out, progress, port=port)
+    except NodeError as error:
+        raise InputError(str(error)) from error
+    except StudyFailedError as error:
+        print(f"hefed: {error}", file=sys.stderr)
+        raise typer.Exit(EXIT_INPUT if error.refused else EXIT_FAILED) from error
+    print_result(document, study, console())
+    if pooled is not None:
+        print_comparison(beside(document, pooled), console())
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)  # as an exception, so that all parties are stopped on the way out
