@@ -14,6 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from hefed.node import logs
 from hefed.node.errors import NodeError
 from hefed.node.files import destroy, lock_folder
 from hefed.node.identity import FILE as IDENTITY_FILE
@@ -55,7 +56,7 @@ class ProcessConfig(BaseModel):
 def main(folder: Path) -> int:
     """Runs the party of that folder until its lifeline is cut. Returns the exit code."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logs.configure(json=False)
     config = ProcessConfig.read(folder)
     lifeline = Lifeline(follow_stdin=True)
     try:

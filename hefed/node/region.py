@@ -2,7 +2,6 @@
 
 import logging
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from hefed.node.errors import NodeError
 from hefed.node.identity import Identity
 from hefed.node.lifeline import Lifeline
 from hefed.node.link import BEAT, LINK_VERSION, MemberLink, Received
+from hefed.node.logs import places
 from hefed.node.store import Store, StoredMessage
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
@@ -203,8 +203,7 @@ class RegionNode:
             raise  # the disk's: no study can go on
         except Exception as error:
             # The places and the kind only: the words of an error of ours could hold a value of a patient.
-            places = "".join(traceback.format_tb(error.__traceback__))
-            log.error("study %s: an error of our own, %s, in\n%s", study.hex()[:8], type(error).__name__, places)
+            log.error("study %s: an error of our own, %s", study.hex()[:8], places(error))
             outgoing = member.decline(f"{self._name} met an error of its own; see its log")
         self._keep(study, outgoing)
 
