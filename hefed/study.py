@@ -173,7 +173,8 @@ class Limits(_Section):
     rounds: Newton rounds at most, halved steps included. step: change of a standardised coefficient in a round at most.
     linear_predictor: size of a patient's linear predictor at most. min_effective: a region refuses a state in which its
     own patients count for fewer than so many. min_events: a region with fewer events (logistic: or non-events) refuses.
-    wait: how long one phase waits for somebody, in seconds. No study can set the two least numbers below their floors.
+    wait: how long one phase waits for a keyholder that can be spared, in seconds; for everybody else it waits until the
+    study's deadline. No study can set the two least numbers below their floors.
     """
 
     rounds: Annotated[int, Field(ge=1, le=100)] = 40

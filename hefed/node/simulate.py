@@ -16,6 +16,7 @@ from hefed.node.link import MemberLink
 from hefed.node.parties import ANALYST, Parties
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
+from hefed.protocol.coordinator import indispensable
 from hefed.protocol.rules import Phase
 from hefed.report.progress import Progress, Standing
 from hefed.report.result import Document, Encryption, Round, result_document, write_result
@@ -52,8 +53,9 @@ class Watcher:
 
     def __init__(self, study: Study, parties: Parties, progress: Progress) -> None:
         self._study, self._parties, self._progress = study, parties, progress
-        self._phase_since = time.time()
+        self._phase_since = self._waits_since = time.time()
         self._place: tuple[Phase, int] | None = None
+        self._waits_in: tuple[Phase, int, bool] | None = None
         self._timing = _Timing([], {})
         self._lost: dict[str, str] = {}
 
@@ -76,6 +78,8 @@ class Watcher:
             self._place, self._phase_since = place, now
             while len(self._timing.starts) < len(board.rounds):
                 self._timing.starts.append(now)
+        if self._waits_in != (waits_in := (*place, bool(indispensable(board)))):
+            self._waits_in, self._waits_since = waits_in, now
         if message is not None and isinstance(message.content, m.Sum):
             self._timing.ends[message.content.round] = now
         if not self._nameless(board) or now - self._phase_since > NAMELESS_SECONDS:
@@ -95,9 +99,10 @@ class Watcher:
         record = board.round if phase in (Phase.CONTRIBUTION, Phase.OPENING) else None
         waiting_for = board.missing() if phase is not Phase.INVITATION else ()
         concerned = board.members if phase is Phase.APPROVAL else tuple(self._study.contributors)
-        left = self._phase_since + self._study.limits.wait - now
+        left = self._waits_since + self._study.limits.wait - now
         if phase is not Phase.INVITATION:
-            left = min(left, board.invitation.expires - now)
+            expires = board.invitation.expires - now
+            left = expires if indispensable(board) else min(left, expires)
         return Standing(
             phase=PHASES[phase],
             round=record.number if record else None,

@@ -40,12 +40,12 @@ class Step:
 
 STEPS = (
     #    in phase               sends         when
-    Step(Phase.APPROVAL,        "dealing",    "contributors and readers approved; keyholders too, or the wait is over"),
-    Step(Phase.ACKNOWLEDGEMENT, "proposal",   "all keyholders have acknowledged, or enough and the wait is over"),
+    Step(Phase.APPROVAL,        "dealing",    "all approved; or all indispensable, and the wait is over"),
+    Step(Phase.ACKNOWLEDGEMENT, "proposal",   "all keyholders acknowledged, or as above"),
     Step(Phase.CONTRIBUTION,    "open",       "all contributions are there and enough keyholders are at hand"),
     Step(Phase.OPENING,         "open again", "a keyholder that was asked is gone, or silent for a part of the wait"),
-    Step(Phase.OPENING,         "sum up",     "all that were asked answered; each contributor checked or is gone"),
-    Step(None,                  "end",        "the wait or the study's deadline is over"),
+    Step(Phase.OPENING,         "sum up",     "all asked answered; all checked or are gone, or the wait is over"),
+    Step(None,                  "end",        "the study's deadline is over"),
 )  # fmt: skip
 """All that the aggregator ever says of its own accord; the first line that is due comes first."""
 
@@ -56,6 +56,26 @@ class Entry:
 
     message: Message
     attachments: tuple[bytes, ...] = ()
+
+
+def indispensable(board: Board) -> set[str]:
+    """Those of `board.missing()` without whom the phase under way cannot end; all others it waits for no longer than
+    `[limits] wait`.
+
+    Contributors and readers are, and as many keyholders as the threshold lacks. In an opening it is whoever was asked
+    (others may be asked instead, if they are at hand) and no check: readers compute that from the contribution.
+    """
+    missing = set(board.missing())
+    match board.phase:
+        case Phase.APPROVAL:
+            enough = len(set(board.approvals) & set(board.study.keyholders)) >= board.threshold
+        case Phase.ACKNOWLEDGEMENT:
+            enough = len(board.acknowledgements) >= board.threshold
+        case Phase.OPENING:
+            return set(board.round.opens[-1].keyholders) - board.answered(board.round.opens[-1].attempt)
+        case _:
+            return missing
+    return missing & {*board.study.contributors, *board.study.readers} if enough else missing
 
 
 def delivers_attachments(board: Board, kind: str, recipient: str) -> bool:
@@ -72,8 +92,8 @@ class Coordinator:
         self.board = Board(roster, study)
         self._signer = signer
         self._name = roster.aggregator.name
-        self._phase_since = self._asked_since = 0.0
-        self._phase_seen: tuple[Phase, int] | None = None
+        self._waits_since = self._asked_since = 0.0
+        self._waits_in: tuple[Phase, int, bool] | None = None
         self._slow: set[str] = set()  # keyholders that were asked and did not answer in time; the first to be left out
         self._contributions: dict[str, bytes] = {}
         self._sum: RunningSum | None = None
@@ -110,8 +130,11 @@ class Coordinator:
 
     @property
     def deadline(self) -> float:
-        """When the phase under way is given up, in seconds since 1970."""
-        return min(self._phase_since + self.board.study.limits.wait, float(self.board.invitation.expires))
+        """How long the phase under way waits for those who are missing, in seconds since 1970: a `wait` from when
+        everybody indispensable was there, and for these until the study's deadline.
+        """
+        expires = float(self.board.invitation.expires)
+        return expires if indispensable(self.board) else min(self._waits_since + self.board.study.limits.wait, expires)
 
     # --- inside
     # ------------------------------------------------------------------------------------------------------------------
@@ -145,8 +168,9 @@ class Coordinator:
             self._asked_since = now
         if isinstance(content, m.Sum):
             self._sum, self._total, self._contributions = None, None, {}
-        if self._phase_seen != (seen := (self.board.phase, len(self.board.rounds))):
-            self._phase_seen, self._phase_since = seen, now
+        waits_in = (self.board.phase, len(self.board.rounds), bool(indispensable(self.board)))
+        if self._waits_in != waits_in:
+            self._waits_in, self._waits_since = waits_in, now
 
     def _say(self, content: m.Content, attachments: tuple[bytes, ...], now: float) -> Entry:
         board = self.board
@@ -170,26 +194,23 @@ class Coordinator:
                     return due
         return None
 
-    def _over(self, now: float) -> bool:
-        return now > self.deadline
+    def _goes_on(self, now: float) -> bool:
+        """Whether the phase can end: with everybody, or, once the wait is over, without those that can be spared."""
+        return not self.board.missing() or (not indispensable(self.board) and now > self.deadline)
 
     def _dealing(self, now: float, connected: set[str]) -> Due:
         board, study = self.board, self.board.study
-        keyholders = [name for name in study.keyholders if name in board.approvals]
-        needed = {*study.contributors, *study.readers}
-        if not needed <= set(board.approvals) or len(keyholders) < board.threshold:
+        if not self._goes_on(now):
             return None
-        if len(keyholders) < len(study.keyholders) and not self._over(now):
-            return None
-        approvals = {name: board.approvals[name].digest for name in sorted({*needed, *keyholders})}
-        return m.Dealing(approvals=approvals, keyholders=sorted(keyholders)), ()
+        keyholders = sorted(set(study.keyholders) & set(board.approvals))
+        needed = sorted({*study.contributors, *study.readers, *keyholders})
+        return m.Dealing(approvals={name: board.approvals[name].digest for name in needed}, keyholders=keyholders), ()
 
     def _proposal(self, now: float, connected: set[str]) -> Due:
-        board = self.board
-        missing = set(board.dealt_keyholders) - set(board.acknowledgements)
-        if len(board.acknowledgements) < board.threshold or (missing and not self._over(now)):
+        if not self._goes_on(now):
             return None
-        return m.Proposal(acknowledgements={n: message.digest for n, message in board.acknowledgements.items()}), ()
+        acknowledgements = {name: message.digest for name, message in self.board.acknowledgements.items()}
+        return m.Proposal(acknowledgements=acknowledgements), ()
 
     def _open(self, now: float, connected: set[str]) -> Due:
         board = self.board
@@ -213,12 +234,8 @@ class Coordinator:
             self._total = self._sum.packed()
         return self._total
 
-    def _silent(self) -> set[str]:
-        record = self.board.round
-        return set(record.opens[-1].keyholders) - self.board.answered(record.opens[-1].attempt)
-
     def _open_again(self, now: float, connected: set[str]) -> Due:
-        silent = self._silent()
+        silent = indispensable(self.board)
         if silent and now - self._asked_since > self.board.study.limits.wait * PATIENCE:
             self._slow |= silent
         elif silent <= connected:
@@ -227,23 +244,20 @@ class Coordinator:
 
     def _sum_up(self, now: float, connected: set[str]) -> Due:
         gone = set(self.board.study.contributors) - set(self.board.round.checks)
-        if self._silent() or (gone & connected and not self._over(now)):
+        if indispensable(self.board) or (gone & connected and not self._goes_on(now)):
             return None
         attachments = (self._packed_sum(), *(self._contributions[name] for name in sorted(gone)))
         return m.Sum(round=self.board.round.number, absent=sorted(gone)), attachments
 
     def _end(self, now: float, connected: set[str]) -> Due:
         board = self.board
-        if not self._over(now):
+        if now <= board.invitation.expires:
             return None
         missing = board.missing()
         if board.phase in (Phase.CONTRIBUTION, Phase.OPENING) and not missing:
             missing = tuple(sorted(board.cohort_keyholders))
         where = f"round {board.round.number}" if board.rounds else f"phase {board.phase}"
-        over = f"{board.study.limits.wait} s of waiting are over ([limits] wait)"
-        if self.deadline == board.invitation.expires:
-            over = "the study's time is over ([security] deadline)"
-        words = f"{over}; in {where} it waited for {', '.join(missing)}"
+        words = f"the study's time is over ([security] deadline); in {where} it waited for {', '.join(missing)}"
         return m.End(words=words, missing=list(missing)), ()
 
 

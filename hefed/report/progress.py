@@ -14,7 +14,7 @@ NUDGE = 10.0
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a study stands. `answered` and `waiting_for` are names; `seconds_left` until the phase is given up."""
+    """Where a study stands. `answered` and `waiting_for` are names; it waits for these another `seconds_left`."""
 
     phase: str
     round: int | None

@@ -152,6 +152,33 @@ class Federation:
             self.refused.append((name, error))
             return []
 
+    def leave_at(self, name: str, key: str) -> None:
+        """The member is gone, once, from the moment at which it would send that: it is stored, but not sent."""
+        before = self.before_accept
+        left = False
+
+        def pass_on(sender: str, outgoing: Outgoing) -> Outgoing | None:
+            nonlocal left
+            if sender == name and not left and f"{outgoing.key} ".startswith(f"{key} "):
+                left = True
+                self.present.discard(name)
+            return before(sender, outgoing) if sender in self.present else None
+
+        self.before_accept = pass_on
+
+    def come_back(self, name: str) -> None:
+        """The member is started anew: it sends again what did not arrive, and is told what it missed."""
+        party = self.parties[name]
+        self.present.add(name)
+        self.start(name)
+        arrived = sum(entry.message.sender == name for entry in self.log)
+        said = list(party.sent.values())[arrived:]
+        entries = [entry for outgoing in said for entry in self._accept(name, outgoing)]
+        for entry in self.log[len(party.record) :]:
+            for outgoing in self._hand_over(name, entry):
+                entries += self._accept(name, outgoing)
+        self.run(entries)
+
     def finding(self) -> Any:
         """What the analyst opens at the end."""
         return self.submission.open(self.board)
