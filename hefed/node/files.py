@@ -23,18 +23,25 @@ def make_private_folder(path: Path) -> None:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Writes a new owner-only file and flushes it to disk with its folder. Raises FileExistsError when there is one."""
+    """Writes a new owner-only file and flushes it to disk with its folder. Raises FileExistsError when there is one,
+    NodeError when the disk refuses; there is then no such file.
+    """
     partial = path.with_name(path.name + ".partial")  # a kill in the middle leaves no half of a key under the real name
-    partial.unlink(missing_ok=True)
-    with open(partial, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
     try:
-        os.link(partial, path)  # unlike a rename it never replaces a file
-    finally:
-        partial.unlink()
-    _flush_folder(path.parent)
+        partial.unlink(missing_ok=True)
+        try:
+            with open(partial, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(partial, path)  # unlike a rename it never replaces a file
+        finally:
+            partial.unlink(missing_ok=True)
+        flush_folder(path.parent)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def read_private(path: Path) -> bytes:
@@ -50,24 +57,30 @@ def read_private(path: Path) -> bytes:
 
 
 def destroy(path: Path) -> None:
-    """Overwrites a file with random bytes, flushes, and removes it. Nothing happens when there is none.
+    """Overwrites a file with random bytes, flushes, and removes it. Nothing happens when there is none. Raises
+    NodeError when the disk refuses; the file is then there still, to be destroyed later.
 
     On a copy-on-write file system or a worn flash cell an old copy can survive below; SECURITY.md says so.
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+        try:
+            os.write(descriptor, secrets.token_bytes(os.fstat(descriptor).st_size))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        path.unlink()
+        flush_folder(path.parent)
     except FileNotFoundError:
         return
-    try:
-        os.write(descriptor, secrets.token_bytes(os.fstat(descriptor).st_size))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    path.unlink()
-    _flush_folder(path.parent)
+    except OSError as error:
+        raise NodeError(
+            f"{path} is due to be destroyed and cannot be: {_reason(error)}; mend the disk, then start again"
+        ) from error
 
 
-def _flush_folder(path: Path) -> None:
+def flush_folder(path: Path) -> None:
+    """Makes names that were given or taken in a folder durable. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -88,13 +101,20 @@ def lock_folder(path: Path, patience: float = 0.0) -> int:
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             if time.monotonic() < until:
                 time.sleep(0.02)
                 continue
             os.close(descriptor)
             raise NodeError(f"{path} is in use by another hefed process; stop that one first") from error
+        except OSError as error:
+            os.close(descriptor)
+            raise NodeError(f"{path} cannot be taken for one process: {_reason(error)}; name another folder") from error
         return descriptor
+
+
+def _unwritable(path: Path, error: OSError) -> NodeError:
+    return NodeError(f"{path} cannot be written: {_reason(error)}; free some space or mend the disk, then start again")
 
 
 def _reason(error: OSError) -> str:

@@ -1,14 +1,17 @@
 """State on disk: one SQLite file a member, with full flushing, and one owner-only key file a study.
 
 What a member received and sent in a study stands in the database as it went over the wire. Its secrets stand there
-encrypted under the study's key
-file; destroying that file destroys them all, the write-ahead log's copies included. Nothing is sent before it is
-stored: callers `commit` first.
+encrypted under the study's key file; destroying that file destroys them all, the write-ahead log's copies included.
+Nothing is sent before it is stored: callers `commit` first. Every disk that refuses is a NodeError, after which nothing
+of the step under way is stored, and the process ends.
+
+Relies on `schema` for the database's form. Must not hold a read transaction open: the write-ahead log would grow.
 """
 
 import re
 import secrets
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,23 +20,28 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from hefed.node import schema
 from hefed.node.errors import NodeError
 from hefed.node.files import destroy, make_private_folder, read_private, write_private
-from hefed.protocol.messages import Message
+from hefed.node.schema import study_name
+from hefed.protocol.messages import Invitation, Message
 
-SCHEMA_VERSION = 1
-_SCHEMA = """
-CREATE TABLE study (study BLOB PRIMARY KEY, ended INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
-CREATE TABLE entry (study BLOB, number INTEGER, sender TEXT, kind TEXT, at REAL, envelope BLOB,
-    PRIMARY KEY (study, number)) WITHOUT ROWID;
-CREATE TABLE attachment (study BLOB, number INTEGER, position INTEGER, data BLOB,
-    PRIMARY KEY (study, number, position));
-CREATE TABLE sent (study BLOB, number INTEGER, key TEXT, envelope BLOB,
-    PRIMARY KEY (study, number), UNIQUE (study, key));
-CREATE TABLE sent_attachment (study BLOB, number INTEGER, position INTEGER, data BLOB,
-    PRIMARY KEY (study, number, position));
-CREATE TABLE secret (study BLOB, name TEXT, sealed BLOB, PRIMARY KEY (study, name)) WITHOUT ROWID;
-"""
+FILE = "state.sqlite"
+KEYS = "study-keys"
+"""The folder of the key files, one a study that runs."""
+
+DAY = 86400.0
+KEEP_ATTACHMENTS = 30 * DAY
+"""Seconds after a study's end for which the ciphertexts and sealed frames beside its messages are kept."""
+KEEP_RECORDS = 3653 * DAY
+"""The same for its signed messages: ten years. That it took place is kept for ever."""
+
+LOG_PAGES = 1000
+"""Pages that the write-ahead log may have before it is folded into the database."""
+LOG_BYTES = 4 * 2**20
+"""What the file of the write-ahead log is cut to once it has been folded in."""
+PAGES_AT_ONCE = 2000
+"""Pages of the database that are given back to the disk in one step."""
 
 
 @dataclass(frozen=True)
@@ -57,30 +65,53 @@ class StoredMessage:
     attachments: tuple[bytes, ...]
 
 
+@dataclass(frozen=True)
+class StudyFacts:
+    """What is known of a study for ever; None where it is not known, or not yet."""
+
+    study: bytes
+    name: str | None
+    analyst: str | None
+    began: float | None
+    approval: str | None
+    ended_at: float | None
+    outcome: str | None
+    kept: int
+    """2: everything; 1: the messages without their attachments; 0: no message."""
+
+
+_FACTS = "study, name, analyst, began, approval, ended_at, outcome, kept"
+
+
 class Store:
     """A member's state. Changes are durable after `commit`; secrets are as soon as they are made."""
 
     def __init__(self, folder: Path) -> None:
         make_private_folder(folder)
         self._folder = folder
-        self._path = folder / "state.sqlite"
+        self._path = folder / FILE
         try:
+            schema.prepare(self._path)
             self._db = sqlite3.connect(self._path, isolation_level=None)
-            self._path.chmod(0o600)
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
+        except (sqlite3.Error, OSError) as error:
+            raise self._unusable(error) from error
+        try:
+            for pragma in (
+                "journal_mode = WAL",
+                "synchronous = FULL",
+                "secure_delete = ON",
+                f"wal_autocheckpoint = {LOG_PAGES}",
+                f"journal_size_limit = {LOG_BYTES}",
+            ):
                 self._db.execute(f"PRAGMA {pragma}")
-            self._migrate()
         except sqlite3.Error as error:
-            raise NodeError(f"{self._path} cannot be used: {error}; look at the disk and the file's owner") from error
+            self._db.close()
+            raise self._unusable(error) from error
 
-    def _migrate(self) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        elif version != SCHEMA_VERSION:
-            raise NodeError(
-                f"{self._path} was written by another version of hefed (schema {version}, ours is {SCHEMA_VERSION})"
-            )
+    def _unusable(self, error: Exception) -> NodeError:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+            return NodeError(f"{self._path} is in use by another program; stop that one, then start again")
+        return NodeError(f"{self._path} cannot be used: {error}; look at the disk and the file's owner")
 
     def close(self) -> None:
         """Commits and closes."""
@@ -109,46 +140,106 @@ class Store:
                 f"{self._path} cannot be used: {error}; free some space or mend the disk, then start again"
             ) from error
 
-    # --- studies ------------------------------------------------------------------------------------------------------
-    # ---------------
+    # --- studies
 
-    def add_study(self, study: bytes) -> None:
-        """A study that is new here; known ones stay as they are."""
-        self._write("INSERT OR IGNORE INTO study (study) VALUES (?)", study)
+    def add_study(
+        self, study: bytes, *, name: str | None = None, analyst: str | None = None, began: float | None = None
+    ) -> None:
+        """A study that is new here; known ones stay as they are. What is not given follows from its invitation."""
+        self._write(
+            "INSERT OR IGNORE INTO study (study, name, analyst, began) VALUES (?, ?, ?, ?)", study, name, analyst, began
+        )
+
+    def note_approval(self, study: bytes, words: str) -> None:
+        """How a study was approved here, in words for whoever reads the log."""
+        self._write("UPDATE study SET approval = ? WHERE study = ?", words, study)
 
     def studies(self) -> list[bytes]:
-        """All studies, ended ones too."""
-        return [study for (study,) in self._run("SELECT study FROM study")]
+        """All studies whose messages are kept, ended ones too, in the order in which they began."""
+        return [study for (study,) in self._run("SELECT study FROM study WHERE kept > 0 ORDER BY began")]
 
     def running(self) -> list[bytes]:
-        """The studies that have not ended."""
-        return [study for (study,) in self._run("SELECT study FROM study WHERE ended = 0")]
+        """The studies that have not ended, in the order in which they began."""
+        return [study for (study,) in self._run("SELECT study FROM study WHERE ended_at IS NULL ORDER BY began")]
+
+    def ended(self) -> list[bytes]:
+        """The studies that have ended and whose messages are kept, in the order of their ends."""
+        statement = "SELECT study FROM study WHERE ended_at IS NOT NULL AND kept > 0 ORDER BY ended_at"
+        return [study for (study,) in self._run(statement)]
+
+    def facts(self, study: bytes) -> StudyFacts | None:
+        """What is known of a study; None when it was never here."""
+        row = self._run(f"SELECT {_FACTS} FROM study WHERE study = ?", study).fetchone()  # noqa: S608  names of ours
+        return StudyFacts(*row) if row else None
 
     def has_ended(self, study: bytes) -> bool:
         """Whether a study has ended here; it is then never taken up again."""
-        return self._run("SELECT 1 FROM study WHERE study = ? AND ended = 1", study).fetchone() is not None
+        return self._run("SELECT 1 FROM study WHERE study = ? AND ended_at NOT NULL", study).fetchone() is not None
 
-    def end_study(self, study: bytes) -> None:
-        """Marks a study as ended, durably, and destroys its secrets."""
-        self._write("UPDATE study SET ended = 1 WHERE study = ?", study)
+    def end_study(self, study: bytes, at: float | None = None, outcome: str | None = None) -> None:
+        """Marks a study as ended, durably, and destroys its secrets. `at` is now unless given; `outcome` says how."""
+        when = time.time() if at is None else at
+        self._write(
+            "UPDATE study SET ended_at = coalesce(ended_at, ?), outcome = coalesce(outcome, ?) WHERE study = ?",
+            *(when, outcome, study),
+        )
         self._write("DELETE FROM secret WHERE study = ?", study)
         self.commit()
         destroy(self._key_file(study))
-        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._fold_log()
+
+    def _fold_log(self) -> None:
+        self._run("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    # --- retention
+
+    def prune(self, attachments_before: float, records_before: float = 0.0) -> None:
+        """Deletes the attachments of studies that ended before one time, and all messages of studies that ended before
+        another, and gives the room back to the disk. The messages say what their attachments were, so the log stays
+        whole until they go. Takes little room itself: one message at a time.
+        """
+        self._write("UPDATE study SET kept = 1 WHERE kept > 1 AND ended_at < ?", attachments_before)
+        self._write("UPDATE study SET kept = 0 WHERE kept > 0 AND ended_at < ?", records_before)
+        self.commit()
+        # What is to go is found by that mark, so a kill in between leaves the rest to the next time.
+        for table in ("attachment", "sent_attachment"):
+            self._delete_by_message(table, kept_below=2)
+        for table in ("entry", "sent"):
+            self._delete_by_message(table, kept_below=1)
+        while self._run("PRAGMA freelist_count").fetchone() != (0,):
+            before = self._run("PRAGMA page_count").fetchone()
+            self._run(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})").fetchall()
+            if self._run("PRAGMA page_count").fetchone() == before:
+                break
+        self._fold_log()
+
+    def _delete_by_message(self, table: str, kept_below: int) -> None:
+        select = f"SELECT DISTINCT study, number FROM {table} WHERE study IN (SELECT study FROM study WHERE kept < ?)"  # noqa: S608
+        for study, number in self._run(select, kept_below).fetchall():
+            self._write(f"DELETE FROM {table} WHERE study = ? AND number = ?", study, number)  # noqa: S608
+            self.commit()
 
     # --- the record
-    # ------------------------------------------------------------------------------------------------------------------
 
     def append(self, study: bytes, number: int, message: Message, at: float, attachments: tuple[bytes, ...]) -> None:
         """The next entry of a study's record."""
         values = (study, number, message.sender, message.body.kind, at, message.envelope)
         self._write("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)", *values)
+        if isinstance(message.content, Invitation):
+            self._write(
+                "UPDATE study SET name = coalesce(name, ?), analyst = coalesce(analyst, ?), began = coalesce(began, ?) "
+                "WHERE study = ?",
+                study_name(message.content.definition),
+                message.sender,
+                at,
+                study,
+            )
         for position, data in enumerate(attachments):
             self._write("INSERT INTO attachment VALUES (?, ?, ?, ?)", study, number, position, data)
 
     def length(self, study: bytes) -> int:
         """How many entries the record has."""
-        (length,) = self._run("SELECT count(*) FROM entry WHERE study = ?", study).fetchone()
+        (length,) = self._run("SELECT coalesce(max(number) + 1, 0) FROM entry WHERE study = ?", study).fetchone()
         return int(length)
 
     def sent_by(self, study: bytes, sender: str) -> int:
@@ -172,19 +263,40 @@ class Store:
         return tuple(data for (data,) in self._run(statement, study, number))
 
     # --- what was sent
-    # -----------------------------------------------------------------------------------------------------------------
 
-    def remember(self, study: bytes, key: str, envelope: bytes, attachments: tuple[bytes, ...]) -> int:
+    def remember(
+        self, study: bytes, key: str, envelope: bytes, attachments: tuple[bytes, ...], made: float | None = None
+    ) -> int:
         """A message that is about to be sent, under its key; returns its place among ours in this study."""
         number = self.count_sent(study)
-        self._write("INSERT INTO sent VALUES (?, ?, ?, ?)", study, number, key, envelope)
+        self._write(
+            "INSERT INTO sent (study, number, key, envelope, made) VALUES (?, ?, ?, ?, ?)",
+            *(study, number, key, envelope, time.time() if made is None else made),
+        )
         for position, data in enumerate(attachments):
             self._write("INSERT INTO sent_attachment VALUES (?, ?, ?, ?)", study, number, position, data)
         return number
 
+    def mark_left(self, study: bytes, number: int, at: float, to: str) -> None:
+        """That our message was handed to the connection with `to`; the first time counts. Becomes durable with the next
+        commit: a kill before it leaves the time open, and `mark_arrived` closes it.
+        """
+        self._write(
+            "UPDATE sent SET left_at = ?, left_to = ? WHERE study = ? AND number = ? AND left_at IS NULL",
+            *(at, to, study, number),
+        )
+
+    def mark_arrived(self, study: bytes, count: int, at: float, to: str) -> None:
+        """That `to` has our first `count` messages, so that they had left by `at`, whether that was noted or not."""
+        if self._run("SELECT 1 FROM sent WHERE study = ? AND number < ? AND left_at IS NULL", study, count).fetchone():
+            self._write(
+                "UPDATE sent SET left_at = ?, left_to = ? WHERE study = ? AND number < ? AND left_at IS NULL",
+                *(at, to, study, count),
+            )
+
     def count_sent(self, study: bytes) -> int:
         """How many messages we have for this study."""
-        (count,) = self._run("SELECT count(*) FROM sent WHERE study = ?", study).fetchone()
+        (count,) = self._run("SELECT coalesce(max(number) + 1, 0) FROM sent WHERE study = ?", study).fetchone()
         return int(count)
 
     def recall(self, study: bytes, key: str) -> StoredMessage | None:
@@ -201,8 +313,7 @@ class Store:
         number, key, envelope = row
         return StoredMessage(number, key, envelope, self._attachments("sent_attachment", study, number))
 
-    # --- secrets ------------------------------------------------------------------------------------------------------
-    # -----------------
+    # --- secrets
 
     def vault(self, study: bytes) -> "StudyVault":
         """The secrets of a study. The key file is made at the first call; a study that has ended has none."""
@@ -215,11 +326,11 @@ class Store:
         return StudyVault(self, study, ChaCha20Poly1305(read_private(path)))
 
     def _key_file(self, study: bytes) -> Path:
-        return self._folder / "study-keys" / f"{study.hex()}.key"
+        return self._folder / KEYS / f"{study.hex()}.key"
 
     def destroy_leftovers(self) -> None:
         """Key files of studies that ended while the process was being killed."""
-        for path in (self._folder / "study-keys").glob("*.key"):
+        for path in (self._folder / KEYS).glob("*.key"):
             if re.fullmatch("[0-9a-f]{64}", path.stem) and self.has_ended(bytes.fromhex(path.stem)):
                 destroy(path)
 

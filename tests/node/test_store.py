@@ -160,7 +160,7 @@ def test_a_kill_in_the_middle_of_ending_a_study_is_made_good_at_the_next_start(t
     store = Store(tmp_path)
     store.add_study(STUDY)
     store.vault(STUDY).get_or_create("seed", lambda: b"x" * 32)
-    store._write("UPDATE study SET ended = 1 WHERE study = ?", STUDY)
+    store._write("UPDATE study SET ended_at = 1.0 WHERE study = ?", STUDY)
     store.close()  # after the mark, before the key
     store = Store(tmp_path)
     store.destroy_leftovers()
@@ -205,5 +205,5 @@ def test_what_is_no_database_of_ours_is_refused(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store._db.execute("PRAGMA user_version = 99")
     store.close()
-    with pytest.raises(NodeError, match="written by another version of hefed"):
+    with pytest.raises(NodeError, match="written by a newer version of hefed"):
         Store(tmp_path)
