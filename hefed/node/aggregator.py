@@ -2,7 +2,6 @@
 
 import logging
 import time
-from pathlib import Path
 
 import zmq
 
@@ -195,19 +194,3 @@ def _stated_sender(envelope: bytes) -> str:
                 case {"sender": str(sender)}:
                     return sender
     raise EncodingError("a message that names no sender")
-
-
-def serve(folder: Path, roster: Roster, endpoint: str, lifeline: Lifeline, announce: Path) -> None:
-    """Runs an aggregator on a folder until the lifeline is cut; writes where it listens into the file `announce`."""
-    identity = Identity.load(folder)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    link = AggregatorLink(context, identity, roster, endpoint)
-    try:
-        node = AggregatorNode(roster=roster, identity=identity, store=Store(folder), link=link)
-        partial = announce.with_suffix(".partial")
-        partial.write_text(link.endpoint)
-        partial.rename(announce)
-        node.run(lifeline)
-    finally:
-        link.close()
-        context.destroy(linger=0)

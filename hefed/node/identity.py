@@ -1,7 +1,7 @@
 """A member's identity: an Ed25519 key that signs and a CURVE key for the link, in one owner-only file.
 
-Relies on `files` for the disk. Beside messages it signs two statements, each under a label of its own: its card and a
-roster. Its keys must not leave here but into the link.
+Relies on `files` for the disk. Beside messages it signs three statements, each under a label of its own: its card, a
+roster, and what its people decided about a study. Its keys must not leave here but into the link.
 """
 
 import secrets
@@ -67,13 +67,14 @@ class Identity:
     def card(self, name: str) -> Card:
         """This identity's card under a name. Raises RosterError when it is no name."""
         public = self.signer.public, self.transport_public
-        return Card(name, *public, self._sign(*card_statement(name, *public)))
+        return Card(name, *public, self.sign_statement(*card_statement(name, *public)))
 
     def sign_roster(self, roster: Roster) -> bytes:
         """The signature (64 bytes) that says: I am a member, by this roster and no other of its version."""
-        return self._sign(*roster_statement(roster))
+        return self.sign_statement(*roster_statement(roster))
 
-    def _sign(self, label: str, *parts: bytes | str) -> bytes:
+    def sign_statement(self, label: str, *parts: bytes | str) -> bytes:
+        """The signature (64 bytes) of a statement under a label of its own; no message is ever signed so."""
         return self._key.sign(signed_bytes(label, *parts))
 
 

@@ -9,8 +9,10 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+from hefed.node.decision import Decision, Decisions
 from hefed.node.errors import NodeError
 from hefed.node.files import LOCK, lock_folder, make_private_folder
 from hefed.node.identity import Identity
@@ -115,6 +117,9 @@ class Parties:
 
     def configure(self, approve: bytes, port: int) -> None:
         """Tells every party its part: the one study to approve, and the port (0: any that is free)."""
+        for name in self.study.members:
+            decisions = Decisions(self.folder / name, Identity.load(self.folder / name))
+            decisions.write(Decision(study=approve, answer="approved", at=time.time()))
         for name in (AGGREGATOR, *self.study.members):
             table = self.study.tables.get(name)
             ProcessConfig(
@@ -123,7 +128,6 @@ class Parties:
                 endpoint=f"tcp://127.0.0.1:{port}",
                 endpoint_file=str(self.endpoint_file.resolve()),
                 table=str(table.resolve()) if table else None,
-                approve=approve.hex(),
                 leave_nothing=self._leave_nothing,
             ).write(self.folder / name)
 

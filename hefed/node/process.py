@@ -14,15 +14,17 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from hefed.data.policy import Policy
 from hefed.node import logs
 from hefed.node.errors import NodeError
 from hefed.node.files import destroy, lock_folder
 from hefed.node.identity import FILE as IDENTITY_FILE
-from hefed.node.identity import Identity
 from hefed.node.lifeline import Lifeline
 from hefed.protocol.roster import Roster
 
 CONFIG, ROSTER = "process.json", "roster.cbor"
+ANY_STUDY = Policy(min_rows=1, min_events=0, max_rounds=1000)
+"""What the regions of a simulation refuse: nothing but what the study itself and the model refuse."""
 
 
 class ProcessConfig(BaseModel):
@@ -38,8 +40,6 @@ class ProcessConfig(BaseModel):
     """Where the aggregator writes the endpoint that it got, and the regions read it."""
     table: str | None
     """A region's CSV file; None for a mere keyholder."""
-    approve: str
-    """The hash (hex) of the only study that a region approves."""
     leave_nothing: bool
     """Whether all secrets, the identity included, are destroyed when the parent ends."""
 
@@ -86,45 +86,23 @@ def destroy_secrets(folder: Path) -> None:
 
 
 def _run_aggregator(folder: Path, config: ProcessConfig, roster: Roster, lifeline: Lifeline) -> None:
-    from hefed.node.aggregator import serve
+    from hefed.node.serving import serve_aggregator
 
-    serve(folder, roster, config.endpoint, lifeline, Path(config.endpoint_file))
+    def announce(endpoint: str) -> None:
+        partial = Path(config.endpoint_file).with_suffix(".partial")
+        partial.write_text(endpoint)
+        partial.rename(config.endpoint_file)
+
+    serve_aggregator(folder, roster, config.endpoint, lifeline, announce)
 
 
 def _run_region(folder: Path, config: ProcessConfig, roster: Roster, lifeline: Lifeline) -> None:
-    import zmq
+    from hefed.node.serving import Region, serve_region
 
-    from hefed.crypto.parameters import PROFILES
-    from hefed.crypto.selftest import self_test
-    from hefed.node.link import MemberLink
-    from hefed.node.region import RegionNode
-    from hefed.node.store import Store
-    from hefed.node.work import Consent
-
-    try:
-        for profile in PROFILES.values():
-            self_test(profile)
-    except RuntimeError as error:
-        if "cannot cache" not in str(error):
-            raise
-        raise NodeError(
-            "the compiled kernels have no place to be kept; set NUMBA_CACHE_DIR to a folder that hefed may write"
-        ) from error
     endpoint = _wait_for(Path(config.endpoint_file), lifeline)
-    if endpoint is None:
-        return
-    identity = Identity.load(folder)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    link = MemberLink(context, identity, roster, endpoint)
-    consent = Consent(config.name, Path(config.table) if config.table else None, bytes.fromhex(config.approve))
-    try:
-        node = RegionNode(
-            name=config.name, roster=roster, identity=identity, store=Store(folder), link=link, prepare=consent
-        )
-        node.run(lifeline)
-    finally:
-        link.close()
-        context.destroy(linger=0)
+    if endpoint is not None:
+        table = Path(config.table) if config.table else None
+        serve_region(Region(folder, config.name, roster, table, ANY_STUDY), [endpoint], lifeline)
 
 
 def _wait_for(path: Path, lifeline: Lifeline) -> str | None:

@@ -1,23 +1,21 @@
-"""A region's process: one protocol machine a study, all stored before anything is sent, one outbound connection."""
+"""A region's process: a part in each study, all stored before anything is sent, one outbound connection."""
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import zmq
 
-from hefed.node.errors import NodeError
+from hefed.node.consent import Consent
 from hefed.node.identity import Identity
 from hefed.node.lifeline import Lifeline
 from hefed.node.link import BEAT, LINK_VERSION, MemberLink, Received
-from hefed.node.logs import places
-from hefed.node.store import Store, StoredMessage
+from hefed.node.participation import Participation
+from hefed.node.store import Store
+from hefed.protocol import codec
 from hefed.protocol import messages as m
-from hefed.protocol.board import Board
 from hefed.protocol.errors import ProtocolError
-from hefed.protocol.member import Member
-from hefed.protocol.ports import Outgoing, Work
 from hefed.protocol.roster import Roster
 from hefed.protocol.rules import Phase
 
@@ -29,88 +27,121 @@ itself.
 """
 
 MAX_STUDIES = 32
-"""Studies that run at once in a region; each keeps a table in memory and a key on disk. Further ones wait for room."""
+"""Studies that run or wait at once in a region; those that run keep a table in memory and a key on disk. Further ones
+wait for room.
+"""
 LINES_PER_HOUR = 200
 """Lines of the log that the aggregator can bring about; more are left out, so that it cannot fill the disk with them.
 """
+LOOK = 0.5
+"""Seconds between looks for what the region's people decided."""
 
-Prepare = Callable[[Board], Work | None]
-
-
-@dataclass
-class _Study:
-    member: Member
-    received: int = 0
-    to_send: int = 0
+Report = Callable[[Mapping[str, Any]], None]
 
 
 class RegionNode:
     """A region: contributor, keyholder, reader, as each study says. `run` returns when the lifeline is cut."""
 
     def __init__(
-        self, *, name: str, roster: Roster, identity: Identity, store: Store, link: MemberLink, prepare: Prepare
+        self,
+        *,
+        name: str,
+        roster: Roster,
+        identity: Identity,
+        store: Store,
+        link: MemberLink,
+        consent: Consent,
+        earlier: Sequence[Roster] = (),
+        report: Report | None = None,
     ) -> None:
-        """`prepare` decides about an invitation and gives the region's own work; see `work`."""
+        """`earlier` are rosters that were in force before, for studies that began under them. `report` gets the node's
+        standing, as plain values, about once a second.
+        """
         self._name, self._roster, self._identity = name, roster, identity
-        self._store, self._link, self._prepare = store, link, prepare
-        self._studies: dict[bytes, _Study] = {}
+        self._store, self._link, self._consent = store, link, consent
+        self._rosters = {one.digest: one for one in (*earlier, roster)}
+        self._report = report
+        self._studies: dict[bytes, Participation] = {}
         self._welcome = self._crowded = False
+        self._ready_since: float | None = None
+        self._messages = self._bytes = 0
         self._lines, self._lines_since = 0, time.monotonic()
         store.destroy_leftovers()
         for study in store.running():
             self._restore(study)
 
-    def _member(self, study: bytes) -> Member:
-        def recall(key: str) -> Outgoing | None:
-            stored = self._store.recall(study, key)
-            return self._outgoing(stored) if stored else None
+    def _restore(self, study: bytes) -> None:
+        running = self._studies[study] = self._participation(study, self._roster_of(study))
+        words = self._changed_since(running.roster, study)
+        if words:
+            running.decline(words)
+        else:
+            running.restore()
+        self._settle(study)
+        log.info("took up study %s again at message %d", running.title, running.received)
 
-        return Member(
+    def _participation(self, study: bytes, roster: Roster) -> Participation:
+        return Participation(
             name=self._name,
-            signer=self._identity.signer,
-            roster=self._roster,
+            identity=self._identity,
+            roster=roster,
+            store=self._store,
+            consent=self._consent,
             study=study,
-            vault=self._store.vault(study),
-            recall=recall,
-            prepare=self._prepare,
         )
 
-    def _outgoing(self, stored: StoredMessage) -> Outgoing:
-        return Outgoing(stored.key, m.read_message(stored.envelope, self._roster), stored.attachments)
+    def _roster_of(self, study: bytes) -> Roster:
+        """The roster that a study in the store began under."""
+        if self._store.length(study):
+            digest = _stated_roster(self._store.entry(study, 0).envelope)
+            return self._rosters.get(digest, self._roster)
+        return self._roster
 
-    def _restore(self, study: bytes) -> None:
-        running = self._studies[study] = _Study(self._member(study))
-        for entry in self._store.entries(study):
-            self._advance(study, entry.envelope, entry.attachments)
-            running.received += 1
-        if self._store.recall(study, "refusal") is not None:
-            running.member.decline("")  # said before the restart; the member sends the same words again
-        self._settle(study)
-        log.info("took up study %s again at message %d", study.hex()[:8], running.received)
+    def _changed_since(self, earlier: Roster, study: bytes) -> str | None:
+        """Why a study of an earlier roster must not go on under the one in force; None when all its members stay."""
+        if earlier == self._roster or not self._store.length(study):
+            return None
+        invitation = m.read_message(self._store.entry(study, 0).envelope, earlier)
+        definition = getattr(invitation.content, "definition", {})
+        names = {invitation.sender, earlier.aggregator.name, *definition.get("contributors", ())}
+        names |= {name for role in ("keyholders", "readers") for name in definition["security"][role]}
+        now = {member.name: member for member in self._roster.members}
+        gone = sorted(name for name in names if now.get(name) != earlier.member(name))
+        return (
+            f"version {self._roster.version} of the roster is in force at {self._name}, and "
+            f"{', '.join(gone)} changed since version {earlier.version}; submit the study again"
+            if gone
+            else None
+        )
 
     def run(self, lifeline: Lifeline) -> None:
         """Serves until the lifeline is cut."""
         poller = zmq.Poller()
         for source in (self._link.socket, self._link.monitor, *lifeline.descriptors):
             poller.register(source, zmq.POLLIN)
-        beat = 0.0
+        beat = looked = 0.0
         while not lifeline.look():
             poller.poll(200)
             if self._link.news():
                 self._greet()
             for received in self._link.receive():
                 self._handle(received)
+            now = time.time()
+            if now - looked >= LOOK:
+                looked = now
+                for running in list(self._studies.values()):
+                    running.decide()
             for study in list(self._studies):
                 self._settle(study)
-            now = time.time()
             if now - beat >= BEAT:
                 beat = now
                 self._link.send({"type": "beat"})
                 self._expire(now)
+                if self._report:
+                    self._report(self.status())
         self._store.close()
 
     # --- the link -----------------------------------------------------------------------------------------------------
-    # --------------
 
     def _greet(self) -> None:
         self._welcome = False
@@ -121,9 +152,11 @@ class RegionNode:
         match received.header:
             case {"type": "welcome", "accepted": dict(accepted)}:
                 self._welcome = True
+                self._ready_since = time.time()
                 for study, running in self._studies.items():
                     number = accepted.get(study.hex(), 0)
                     running.to_send = number if isinstance(number, int) and number >= 0 else 0
+                    self._store.mark_arrived(study, running.to_send, self._ready_since, self._roster.aggregator.name)
                 self._log(logging.INFO, f"ready: the aggregator has greeted {self._name}")
             case {"type": "entry", "study": bytes(study), "number": int(number)} if received.frames:
                 self._take(study, number, received.frames)
@@ -155,33 +188,41 @@ class RegionNode:
             return
         envelope, attachments = frames[0], frames[1:]
         try:
-            message = m.read_message(envelope, self._roster)
+            message = m.read_message(envelope, running.roster)
         except ProtocolError as error:
-            self._keep(study, running.member.decline(f"what the aggregator passed on cannot be used: {error}"))
+            running.decline(f"what the aggregator passed on cannot be used: {error}")
             return
         self._store.append(study, number, message, time.time(), attachments)
-        running.received += 1
-        self._advance(study, envelope, attachments)
+        running.follow(envelope, attachments)
 
-    def _new_study(self, study: bytes, number: int, envelope: bytes) -> _Study | None:
+    def _new_study(self, study: bytes, number: int, envelope: bytes) -> Participation | None:
         """Only an analyst's own invitation makes a region keep anything: the aggregator alone cannot fill its disk."""
         if number != 0:
             return None
         if len(self._studies) >= MAX_STUDIES:
             self._crowded = True
-            self._log(logging.WARNING, f"{MAX_STUDIES} studies run here; another one waits for room")
+            self._log(logging.WARNING, f"{MAX_STUDIES} studies run or wait here; another one waits for room")
             return None
         try:
-            self._require_invitation(study, envelope)
+            invitation = self._invitation(study, envelope)
         except ProtocolError as error:
             self._log(logging.ERROR, f"the aggregator passed on what cannot be used: {error}")
             return None
-        self._store.add_study(study)
-        running = self._studies[study] = _Study(self._member(study))
+        heading = invitation.definition.get("study")
+        title = heading.get("id") if isinstance(heading, dict) else None
+        analyst = m.read_message(envelope, self._roster).sender
+        self._store.add_study(study, name=m.printable(str(title)), analyst=analyst, began=time.time())
+        running = self._studies[study] = self._participation(study, self._roster)
+        if invitation.roster != self._roster.digest:
+            running.decline(
+                f"{self._name} has version {self._roster.version} of the roster of {self._roster.federation} in force, "
+                f"and {analyst} invites under another one; see to it that both have the newest, and submit again"
+            )
+            return None
         return running
 
-    def _require_invitation(self, study: bytes, envelope: bytes) -> None:
-        """Raises ProtocolError unless this is an analyst's invitation to this very study, under our roster."""
+    def _invitation(self, study: bytes, envelope: bytes) -> m.Invitation:
+        """The analyst's invitation to this very study. Raises ProtocolError for anything else."""
         message = m.read_message(envelope, self._roster)
         content = message.content
         if not isinstance(content, m.Invitation):
@@ -189,29 +230,7 @@ class RegionNode:
         self._roster.require(message.sender, "analyst")
         if not message.body.study == study == m.study_hash(content, message.sender):
             raise ProtocolError(f"an invitation of {message.sender} is not the study that it is sent as")
-        if content.roster != self._roster.digest:
-            raise ProtocolError(
-                f"{message.sender} invites to a study under another version of the roster of "
-                f"{self._roster.federation}; see to it that both have the newest"
-            )
-
-    def _advance(self, study: bytes, envelope: bytes, attachments: tuple[bytes, ...]) -> None:
-        member = self._studies[study].member
-        try:
-            outgoing = member.receive(envelope, attachments)
-        except NodeError:
-            raise  # the disk's: no study can go on
-        except Exception as error:
-            # The places and the kind only: the words of an error of ours could hold a value of a patient.
-            log.error("study %s: an error of our own, %s", study.hex()[:8], places(error))
-            outgoing = member.decline(f"{self._name} met an error of its own; see its log")
-        self._keep(study, outgoing)
-
-    def _keep(self, study: bytes, outgoing: list[Outgoing]) -> None:
-        for message in outgoing:
-            if self._store.recall(study, message.key) is None:
-                self._store.remember(study, message.key, message.message.envelope, message.attachments)
-                log.info("study %s: %s", study.hex()[:8], message.key)
+        return content
 
     def _settle(self, study: bytes) -> None:
         """Flushes, sends what is due, and destroys the secrets of a study that has ended."""
@@ -223,13 +242,16 @@ class RegionNode:
             header = {"type": "message", "study": study, "number": stored.number}
             if not self._link.send(header, stored.envelope, *stored.attachments):
                 return
+            self._store.mark_left(study, stored.number, time.time(), self._roster.aggregator.name)
+            self._messages += 1
+            self._bytes += len(stored.envelope) + sum(map(len, stored.attachments))
             running.to_send += 1
-        if running.member.ended and running.to_send >= total:
+        if running.ended and running.to_send >= total:
             self._end(study)
-            log.info("study %s has ended here; its keys are destroyed", study.hex()[:8])
+            log.info("study %s has ended here; its keys are destroyed", running.title)
 
     def _end(self, study: bytes) -> None:
-        self._store.end_study(study)
+        self._store.end_study(study, time.time(), self._studies[study].outcome)
         del self._studies[study]
         if self._crowded:
             self._crowded = False
@@ -237,11 +259,30 @@ class RegionNode:
 
     def _expire(self, now: float) -> None:
         for study, running in list(self._studies.items()):
-            board = running.member.board
+            board = running.board
             if board.phase is not Phase.INVITATION and now > board.invitation.expires + PATIENCE:
-                self._keep(
-                    study, running.member.decline(f"{self._name} has waited until the study's deadline; it ends here")
-                )
+                running.expire()
                 self._settle(study)
                 if study in self._studies:
                     self._end(study)
+
+    # --- for people ---------------------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """The node's standing as plain values, for `hefed status` and metrics."""
+        now = time.time()
+        return {
+            "role": "region",
+            "name": self._name,
+            "connected": self._link.connected and self._welcome,
+            "ready_since": self._ready_since if self._welcome and self._link.connected else None,
+            "studies": [running.standing(now) for running in self._studies.values()],
+            "messages_sent": self._messages,
+            "bytes_sent": self._bytes,
+        }
+
+
+def _stated_roster(envelope: bytes) -> bytes:
+    """The digest of the roster that a stored invitation names."""
+    body = codec.decode(codec.decode(envelope)[0])
+    return bytes(body["content"].get("roster", b""))

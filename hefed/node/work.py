@@ -1,17 +1,13 @@
 """A region's own work in a study: its table, frozen and committed to, and the model that goes on from opened sums."""
 
-import time
-from collections.abc import Callable
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hefed.crypto.parameters import PROFILES, Precision
-from hefed.data.csvfile import DataError
-from hefed.data.table import LocalTable, commitment, load_table
+from hefed.data.table import LocalTable, commitment
 from hefed.protocol.board import Board
 from hefed.protocol.ports import DeclinedError, Finding, Vector
 from hefed.statistics.cox import Cox
@@ -21,9 +17,6 @@ from hefed.statistics.model import Limits, Model, State, Table
 from hefed.statistics.result import FitResult
 from hefed.study import Cox as CoxStudy
 from hefed.study import Study
-
-CLOCK_TOLERANCE = 300.0
-"""Seconds by which the clocks of the analyst and a region may differ."""
 
 
 def make_model(study: Study, precision: Precision) -> Model[Any]:
@@ -148,32 +141,3 @@ def fit_of(document: dict[str, Any]) -> FitResult:
         name: tuple(value) if isinstance(value, list) else value for name, value in document.items()
     }
     return FitResult(**plain)
-
-
-class Consent:
-    """What a region says to an invitation: here, yes to exactly one study, if its own table is fit for it."""
-
-    def __init__(self, name: str, table: Path | None, study: bytes, clock: Callable[[], float] = time.time) -> None:
-        self._name, self._path, self._study, self._clock = name, table, study, clock
-
-    def __call__(self, board: Board) -> ModelWork | None:
-        """The work in this study, or None for a mere keyholder. Raises DeclinedError."""
-        study = board.study
-        if board.study_digest != self._study:
-            raise DeclinedError(f"{self._name} has not been told to approve this study")
-        left = board.invitation.expires - self._clock()
-        if left > study.security.deadline + CLOCK_TOLERANCE:
-            raise DeclinedError(
-                f"{self._name} would have to keep keys for {left:.0f} s, longer than the study's deadline; "
-                "look at the clocks"
-            )
-        if left < 0 and not board.approvals:
-            raise DeclinedError(f"the study's deadline was over when {self._name} heard of it; look at the clocks")
-        if self._name not in study.contributors:
-            return ModelWork(self._name, board, None) if self._name in study.readers else None
-        if self._path is None:
-            raise DeclinedError(f"{self._name} is to contribute, but has no table; name one in its settings")
-        try:
-            return ModelWork(self._name, board, load_table(self._path, study, self._name))
-        except DataError as error:
-            raise DeclinedError(str(error)) from error

@@ -67,9 +67,11 @@ class Member:
         vault: Vault,
         recall: Recall,
         prepare: Callable[[Board], Work | None],
+        previous: bytes = m.ZERO_HASH,
     ) -> None:
         """`prepare` reads an invitation as the region would: the work it will do (None for a mere keyholder), or raises
-        DeclinedError.
+        DeclinedError. `previous` is the digest of what was sent last, for a member that declines before it is shown the
+        record again.
         """
         self.name = name
         self.board = Board(roster, study)
@@ -79,7 +81,7 @@ class Member:
         self._prepare = prepare
         self._work: Work | None = None
         self._sent: set[str] = set()
-        self._last_digest = m.ZERO_HASH
+        self._last_digest = previous
         self._refused = False
         self.contributor: ContributorPart | None = None
         self.keyholder: KeyholderPart | None = None

@@ -9,16 +9,18 @@ from pathlib import Path
 import pytest
 import zmq
 
+from hefed.data.policy import Policy
 from hefed.node.analyst import Submission
+from hefed.node.consent import Consent
+from hefed.node.decision import Answer, Decision, Decisions
 from hefed.node.identity import Identity
 from hefed.node.link import AggregatorLink, MemberLink, Received
 from hefed.node.region import PATIENCE, RegionNode
 from hefed.node.store import Store
-from hefed.node.work import Consent
 from hefed.protocol import messages as m
 from hefed.protocol.roster import Roster
 from hefed.study import Study
-from tests.node.runs import secret_files, study_file, wait_for
+from tests.node.runs import secret_files, sent, study_file, wait_for
 
 
 class Switch:
@@ -48,6 +50,9 @@ class Alone:
         )
         self.identities = identities
         self.submission = Submission(study, self.roster, "analyst", int(time.time()) + seconds)
+        self.decisions, self.policy = Decisions(self.folder, identities["halland"]), Policy()
+        self.folder.mkdir()
+        self.decide("approved")
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.link = AggregatorLink(self._context, identities["aggregator"], self.roster, "tcp://127.0.0.1:0")
         self._switch = Switch()
@@ -56,13 +61,18 @@ class Alone:
 
     def _serve(self) -> None:
         link = MemberLink(self._context, self.identities["halland"], self.roster, self.link.endpoint)
-        prepare = Consent("halland", self.study.tables["halland"], self.submission.study)
         store, identity = Store(self.folder), self.identities["halland"]
+        consent = Consent("halland", self.study.tables["halland"], self.policy, self.decisions)
         node = RegionNode(
-            name="halland", roster=self.roster, identity=identity, store=store, link=link, prepare=prepare
+            name="halland", roster=self.roster, identity=identity, store=store, link=link, consent=consent
         )
         node.run(self._switch)  # type: ignore[arg-type]
         link.close()
+
+    def decide(self, answer: Answer, words: str = "", study: bytes | None = None) -> None:
+        """What the people of halland say, by default to the study of this test."""
+        decision = Decision(study=study or self.submission.study, answer=answer, words=words, at=time.time())
+        self.decisions.write(decision)
 
     def __enter__(self) -> "Alone":
         self._thread.start()
@@ -136,14 +146,64 @@ def test_the_aggregator_alone_cannot_make_a_region_keep_anything(alone: Alone) -
     assert [path.stem for path in secret_files(alone.folder)] == [alone.submission.study.hex()]
 
 
-def test_a_study_that_the_region_was_not_told_to_approve_is_refused_in_its_own_words(tmp_path: Path) -> None:
+def test_a_study_waits_for_the_people_of_the_region_and_nothing_of_it_is_done_before(tmp_path: Path) -> None:
     study = Study.load(study_file(tmp_path))
     with Alone(tmp_path, study, 600) as alone:
         other = Submission(study, alone.roster, "analyst", int(time.time()) + 600)
         alone.pass_on(other.study, 0, alone.signed("analyst", other.invitation, other.study))
+        time.sleep(2)
+        assert secret_files(alone.folder) == []
+        assert sent(alone.folder) == {}
+        alone.decide("approved", study=other.study)
+        assert alone.said().body.kind == "approval"
+        assert [path.stem for path in secret_files(alone.folder)] == [other.study.hex()]
+
+
+def test_a_refusal_reaches_the_analyst_in_the_words_of_the_region(tmp_path: Path) -> None:
+    study = Study.load(study_file(tmp_path))
+    with Alone(tmp_path, study, 600) as alone:
+        other = Submission(study, alone.roster, "analyst", int(time.time()) + 600)
+        alone.pass_on(other.study, 0, alone.signed("analyst", other.invitation, other.study))
+        alone.decide("refused", "the ethics board has not seen this", other.study)
+        content = alone.said().content
+        assert content == m.Refusal(words="halland refuses: the ethics board has not seen this")
+        wait_for(lambda: secret_files(alone.folder) == [])
+
+
+def test_an_approval_can_be_taken_back(alone: Alone) -> None:
+    assert alone.invite().body.kind == "approval"
+    alone.decide("refused", "the patients were told otherwise")
+    assert alone.said().content == m.Refusal(words="halland refuses: the patients were told otherwise")
+    wait_for(lambda: secret_files(alone.folder) == [])
+
+
+def test_a_decision_that_somebody_else_wrote_counts_for_nothing(tmp_path: Path) -> None:
+    study = Study.load(study_file(tmp_path))
+    with Alone(tmp_path, study, 600) as alone:
+        other = Submission(study, alone.roster, "analyst", int(time.time()) + 600)
+        stranger = Decisions(alone.folder, Identity.passing())
+        stranger.write(Decision(study=other.study, answer="approved", at=time.time()))
+        alone.pass_on(other.study, 0, alone.signed("analyst", other.invitation, other.study))
+        with pytest.raises(AssertionError, match="does not say"):
+            alone.said(2)
+        alone.decisions.path(alone.submission.study, "approved").rename(
+            alone.decisions.path(other.study, "approved").with_suffix(".approved")
+        )  # nor does one for another study
+        with pytest.raises(AssertionError, match="does not say"):
+            alone.said(2)
+
+
+def test_an_invitation_under_another_roster_is_refused_in_words(tmp_path: Path) -> None:
+    with Alone(tmp_path, Study.load(study_file(tmp_path)), 600) as alone:
+        newer = Roster.of("test", 2, alone.roster.members)
+        other = Submission(alone.study, newer, "analyst", int(time.time()) + 600)
+        alone.pass_on(other.study, 0, alone.signed("analyst", other.invitation, other.study))
         content = alone.said().content
         assert isinstance(content, m.Refusal)
-        assert content.words == "halland has not been told to approve this study"
+        assert content.words == (
+            "halland has version 1 of the roster of test in force, and analyst invites under another one; "
+            "see to it that both have the newest, and submit again"
+        )
         wait_for(lambda: secret_files(alone.folder) == [])
 
 

@@ -101,19 +101,13 @@ def test_who_was_not_killed_only_connects_again(disturbed: Disturbed) -> None:
     assert "took up study" not in run.log("orebro")
 
 
-def test_a_table_that_changed_while_its_region_was_down_ends_the_study_in_the_regions_words(tmp_path: Path) -> None:
+def test_a_region_that_is_started_again_goes_on_with_the_table_that_it_froze(tmp_path: Path) -> None:
     def kill(run: Run, board: Board, message: "m.Message | None") -> None:
         if is_sum(message, 1):
             run.parties.kill("halland")
-            table = tmp_path / "halland.csv"
-            lines = table.read_text().splitlines(keepends=True)
-            table.write_text("".join(lines[:-1]))  # one patient less
+            (tmp_path / "halland.csv").write_text("age\n1\n")
             run.parties.start("halland")
 
     with Run(study_file(tmp_path), tmp_path / "parties") as run:
         board = run.follow(kill)
-        contributed = [key for key in run.sent("halland") if key.startswith("contribution")]
-    assert board.outcome is not None
-    assert (board.outcome.how, board.outcome.by) == ("refusal", "halland")
-    assert board.outcome.words == "the table of halland has changed since it was approved; submit the study again"
-    assert len(contributed) <= 3
+        run.assert_answer(board, cox_reference())

@@ -23,7 +23,6 @@ from hefed.crypto.label import Label
 from hefed.node.analyst import Submission
 from hefed.node.parties import AGGREGATOR, Parties
 from hefed.node.simulate import run as simulate
-from hefed.node.work import Consent
 from hefed.protocol import codec
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
@@ -33,6 +32,7 @@ from hefed.protocol.roster import Roster
 from hefed.report.progress import Progress, Standing
 from hefed.report.table import console
 from hefed.study import Study
+from tests.consent import taking_part
 from tests.node.runs import Stored, record, sent, wait_for
 
 ROUND = 4
@@ -131,7 +131,7 @@ class Witness:
             study=self.submission.study,
             vault=KnownSecrets(self.vaults[name]),
             recall=recall,
-            prepare=Consent(name, self.study.tables[name], self.submission.study),
+            prepare=taking_part(name, self.study.tables[name], KnownSecrets(self.vaults[name])),
         )
 
 

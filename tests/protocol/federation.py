@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from hefed.node.analyst import Submission
-from hefed.node.work import Consent
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
 from hefed.protocol.coordinator import Coordinator, Entry, delivers_attachments
@@ -21,6 +20,7 @@ from hefed.protocol.ports import Outgoing
 from hefed.protocol.roster import Member as RosterMember
 from hefed.protocol.roster import Roster
 from hefed.study import Study
+from tests.consent import taking_part
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NOW = 1_800_000_000.0
@@ -96,7 +96,7 @@ class Federation:
             study=self.submission.study,
             vault=party.vault,
             recall=party.sent.get,
-            prepare=Consent(name, self.tables.get(name), self.submission.study, clock=lambda: self.now),
+            prepare=taking_part(name, self.tables.get(name), party.vault, lambda: self.now),
         )
         said: list[Outgoing] = []
         for envelope, attachments in party.record:

@@ -1,10 +1,13 @@
 """Started again at any message, a member sends the same bytes or nothing, and the answer does not change."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hefed.data import frozen
+from hefed.data.table import load_table
 from hefed.protocol.keyholder import KeyholderPart
 from hefed.protocol.ports import DeclinedError
 from hefed.study import Study
@@ -35,19 +38,39 @@ def test_a_member_started_again_after_every_message_changes_nothing(
     )
 
 
-def test_a_table_that_changed_since_the_approval_ends_the_study(small_study: Study, tmp_path: Path) -> None:
-    table = tmp_path / "orebro.csv"
-    rows = small_study.tables["orebro"].read_text()
-    table.write_text(rows)
-    federation = Federation(small_study, orebro=table)
+def _changed_in_round_3(federation: Federation, change: Callable[[Federation], None]) -> Federation:
+    """The federation at its end, after a change to orebro's machine and its restart in the middle."""
+    changed = []
 
-    def change(running: Federation) -> bool:
-        if len(running.board.rounds) == 3 and table.read_text() == rows:
-            table.write_text(rows.replace("55", "56", 1))
+    def once(running: Federation) -> bool:
+        if len(running.board.rounds) == 3 and not changed:
+            changed.append(running)
+            change(running)
             running.start("orebro")
         return False
 
-    federation.run(until=change)
+    federation.run(until=once)
+    assert changed
+    return federation
+
+
+def test_a_table_that_changes_after_the_approval_changes_nothing(
+    small_study: Study, finished: Federation, tmp_path: Path
+) -> None:
+    table = tmp_path / "orebro.csv"
+    rows = small_study.tables["orebro"].read_text()
+    table.write_text(rows)
+    federation = _changed_in_round_3(Federation(small_study, orebro=table), lambda running: table.unlink())
+    assert federation.finding().document["estimate"] == finished.finding().document["estimate"]
+
+
+def test_another_table_than_the_approved_one_ends_the_study(small_study: Study) -> None:
+    other = frozen.to_bytes(load_table(small_study.tables["halland"], small_study, "orebro"))
+
+    def exchange(running: Federation) -> None:
+        running.parties["orebro"].vault.secrets["frozen table"] = other
+
+    federation = _changed_in_round_3(Federation(small_study), exchange)
     assert federation.board.outcome is not None
     assert federation.board.outcome.by == "orebro"
     assert "changed since it was approved" in federation.board.outcome.words

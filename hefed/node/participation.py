@@ -1,0 +1,214 @@
+"""A region's part in one study, from the invitation to the end: waits for consent, then follows the record as a member.
+
+Every entry is stored before it comes here, and what is to be sent is stored before it leaves. A region that is started
+again is shown the stored record and stands where it stood. Relies on `protocol.member` for what to send and on
+`consent` for whether to take part. Must not touch the link.
+"""
+
+import logging
+
+from hefed.node.consent import Consent
+from hefed.node.decision import DecisionError
+from hefed.node.errors import NodeError
+from hefed.node.identity import Identity
+from hefed.node.logs import places
+from hefed.node.store import Store, StoredMessage
+from hefed.protocol import messages as m
+from hefed.protocol.board import Board
+from hefed.protocol.errors import ProtocolError
+from hefed.protocol.member import Member
+from hefed.protocol.ports import Outgoing
+from hefed.protocol.roster import Roster
+from hefed.protocol.rules import Phase
+
+log = logging.getLogger(__name__)
+
+
+class Participation:
+    """One study. `received` counts the entries of the record that are here, `to_send` is the next of our messages."""
+
+    def __init__(
+        self, *, name: str, identity: Identity, roster: Roster, store: Store, consent: Consent, study: bytes
+    ) -> None:
+        self.study, self.roster = study, roster
+        self.received = self.to_send = 0
+        self._name, self._identity, self._store, self._consent = name, identity, store, consent
+        self._board = Board(roster, study)
+        self._member: Member | None = None
+        self._decided = False
+        self._complaint = ""
+
+    @property
+    def board(self) -> Board:
+        """The study's record as far as it is here."""
+        return self._member.board if self._decided and self._member else self._board
+
+    @property
+    def waits(self) -> bool:
+        """Whether the study waits for the people of the region."""
+        return not self._decided and not self.ended
+
+    @property
+    def ended(self) -> bool:
+        """Whether the study is over here; its secrets are then due for destruction."""
+        return (self._member is not None and self._member.ended) or self.board.phase is Phase.ENDED
+
+    @property
+    def title(self) -> str:
+        """How people know the study: its name and the first digits of its hash."""
+        known = self.board.phase is not Phase.INVITATION
+        return f"{self.board.study.id} ({self.study.hex()[:8]})" if known else self.study.hex()[:8]
+
+    @property
+    def outcome(self) -> str:
+        """How it ended, in words."""
+        outcome = self.board.outcome
+        if outcome is None:
+            refusal = self._store.recall(self.study, "refusal")
+            content = m.read_message(refusal.envelope, self.roster).content if refusal else None
+            return f"{self._name} ended it: {content.words}" if isinstance(content, m.Refusal) else "ended"
+        return (
+            outcome.words if outcome.how in ("result", "error") else f"{outcome.how} by {outcome.by}: {outcome.words}"
+        )
+
+    # --- what happens to it -------------------------------------------------------------------------------------------
+
+    def restore(self) -> None:
+        """Takes the study up from the store, after a restart."""
+        self.received = self._store.length(self.study)
+        if self._store.recall(self.study, "refusal") is not None:
+            self.decline("")  # said before the restart; the member sends the same words again
+        elif self._store.recall(self.study, "approval") is not None:
+            self._take_part()
+        else:
+            for entry in self._store.entries(self.study):
+                self._look(entry.envelope)
+            self.decide()
+
+    def follow(self, envelope: bytes, attachments: tuple[bytes, ...]) -> None:
+        """The next entry of the record, which is stored already."""
+        self.received += 1
+        if self._decided:
+            self._advance(envelope, attachments)
+        else:
+            self._look(envelope)
+            self.decide()
+
+    def _look(self, envelope: bytes) -> None:
+        if self.ended:
+            return
+        try:
+            self._board.post(m.read_message(envelope, self.roster))
+        except ProtocolError as error:
+            self.decline(str(error))
+
+    def decide(self) -> None:
+        """Asks for consent where that is still open; takes an approval back where the region's people did."""
+        if self.ended or self.board.phase is Phase.INVITATION:
+            return
+        try:
+            if self._decided:
+                words = self._consent.withdrawn(self.study)
+                if words is not None:
+                    self.decline(words)
+                return
+            verdict = self._consent.verdict(self._board)
+        except DecisionError as error:
+            self._complain(str(error))
+            return
+        match verdict.answer:
+            case "approve":
+                self._store.note_approval(self.study, verdict.words)
+                log.info("study %s: approved %s", self.title, verdict.words)
+                self._take_part()
+            case "refuse":
+                self.decline(verdict.words)
+            case "wait":
+                self._complain(verdict.words)
+
+    def _complain(self, words: str) -> None:
+        if words != self._complaint:
+            self._complaint = words
+            log.warning("study %s: %s", self.title, words)
+
+    def decline(self, words: str) -> None:
+        """Ends the study on the region's own account."""
+        if self._member is None:
+            self._member = self._make_member()
+        self._decided = True
+        self._keep(self._member.decline(words))
+
+    def expire(self) -> None:
+        """Ends the study because its deadline is over, and nobody said so."""
+        if self._decided:
+            self.decline(f"{self._name} has waited until the study's deadline; it ends here")
+        else:
+            self.decline(f"nobody of {self._name} approved or refused the study before its deadline")
+
+    # --- as a member --------------------------------------------------------------------------------------------------
+
+    def _make_member(self) -> Member:
+        store, study = self._store, self.study
+
+        def recall(key: str) -> Outgoing | None:
+            stored = store.recall(study, key)
+            return self._outgoing(stored) if stored else None
+
+        vault, sent = store.vault(study), store.count_sent(study)
+        return Member(
+            name=self._name,
+            signer=self._identity.signer,
+            roster=self.roster,
+            study=study,
+            vault=vault,
+            recall=recall,
+            previous=self._outgoing(store.sent(study, sent - 1)).message.digest if sent else m.ZERO_HASH,
+            prepare=lambda board: self._consent.prepare(board, vault),
+        )
+
+    def _outgoing(self, stored: StoredMessage) -> Outgoing:
+        return Outgoing(stored.key, m.read_message(stored.envelope, self.roster), stored.attachments)
+
+    def _take_part(self) -> None:
+        """Becomes a member, who is shown the record from its beginning."""
+        self._member, self._decided = self._make_member(), True
+        for entry in self._store.entries(self.study):
+            self._advance(entry.envelope, entry.attachments)
+
+    def _advance(self, envelope: bytes, attachments: tuple[bytes, ...]) -> None:
+        member = self._member
+        if member is None:
+            raise AssertionError("a study goes on before it is decided about")
+        try:
+            outgoing = member.receive(envelope, attachments)
+        except NodeError:
+            raise  # the disk's: no study can go on
+        except Exception as error:
+            # The places and the kind only: the words of an error of ours could hold a value of a patient.
+            log.error("study %s: an error of our own, %s", self.title, places(error))
+            outgoing = member.decline(f"{self._name} met an error of its own; see its log")
+        self._keep(outgoing)
+
+    def _keep(self, outgoing: list[Outgoing]) -> None:
+        for message in outgoing:
+            if self._store.recall(self.study, message.key) is None:
+                self._store.remember(self.study, message.key, message.message.envelope, message.attachments)
+                log.info("study %s: %s", self.title, message.key)
+
+    # --- for people ---------------------------------------------------------------------------------------------------
+
+    def standing(self, now: float) -> dict[str, object]:
+        """Where the study stands, as plain values for `status`."""
+        board = self.board
+        known = board.phase is not Phase.INVITATION
+        running = known and board.phase is not Phase.ENDED
+        return {
+            "study": self.study.hex(),
+            "name": board.study.id if known else "",
+            "analyst": board.analyst if known else "",
+            "state": "ended" if self.ended else "pending" if self.waits else "running",
+            "phase": str(board.phase),
+            "round": board.round.number if board.rounds and running else None,
+            "waiting_for": list(board.missing()) if running else [],
+            "expires": board.invitation.expires if known else now,
+        }

@@ -1,0 +1,99 @@
+"""Runs a region or an aggregator on a folder until its lifeline is cut: opens its state, dials or listens, and closes.
+
+`hefed node` and `hefed aggregator` come here with a home, and the parties of a simulation with the folder that was made
+for them; beyond that they run alike.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import zmq
+
+from hefed.crypto.parameters import PROFILES
+from hefed.crypto.selftest import self_test
+from hefed.data.policy import Policy
+from hefed.data.settings import DataSettings
+from hefed.node.aggregator import AggregatorNode
+from hefed.node.consent import Consent
+from hefed.node.decision import Decisions
+from hefed.node.errors import NodeError
+from hefed.node.identity import Identity
+from hefed.node.lifeline import Lifeline
+from hefed.node.link import AggregatorLink, MemberLink
+from hefed.node.region import RegionNode, Report
+from hefed.node.store import Store
+from hefed.protocol.roster import Roster
+
+
+@dataclass(frozen=True)
+class Region:
+    """What a region's process needs: its folder, its name on the roster, its table, and what it takes part in."""
+
+    folder: Path
+    name: str
+    roster: Roster
+    data: Path | DataSettings | None
+    policy: Policy
+    earlier: Sequence[Roster] = ()
+
+
+def test_engines() -> None:
+    """Compares the two encryption engines with each other and with SEAL. Raises CryptoError, or NodeError where the
+    compiled kernels have no place.
+    """
+    try:
+        for profile in PROFILES.values():
+            self_test(profile)
+    except RuntimeError as error:
+        if "cannot cache" not in str(error):
+            raise
+        raise NodeError(
+            "the compiled kernels have no place to be kept; set NUMBA_CACHE_DIR to a folder that hefed may write"
+        ) from error
+
+
+def serve_region(
+    region: Region,
+    endpoints: Sequence[str],
+    lifeline: Lifeline,
+    *,
+    proxy: str | None = None,
+    report: Report | None = None,
+) -> None:
+    """Runs a region until the lifeline is cut. Raises NodeError."""
+    test_engines()
+    identity = Identity.load(region.folder)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    link = MemberLink(context, identity, region.roster, endpoints[0])
+    consent = Consent(region.name, region.data, region.policy, Decisions(region.folder, identity))
+    try:
+        RegionNode(
+            name=region.name,
+            roster=region.roster,
+            identity=identity,
+            store=Store(region.folder),
+            link=link,
+            consent=consent,
+            earlier=region.earlier,
+            report=report,
+        ).run(lifeline)
+    finally:
+        link.close()
+        context.destroy(linger=0)
+
+
+def serve_aggregator(
+    folder: Path, roster: Roster, endpoint: str, lifeline: Lifeline, announce: Callable[[str], None]
+) -> None:
+    """Runs an aggregator until the lifeline is cut; tells `announce` where it listens. Raises NodeError."""
+    identity = Identity.load(folder)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    link = AggregatorLink(context, identity, roster, endpoint)
+    try:
+        node = AggregatorNode(roster=roster, identity=identity, store=Store(folder), link=link)
+        announce(link.endpoint)
+        node.run(lifeline)
+    finally:
+        link.close()
+        context.destroy(linger=0)
