@@ -130,7 +130,7 @@ def test_simulate_says_whose_process_has_ended_and_ends_when_it_is_the_aggregato
 
 
 def test_the_last_sentence_names_the_process_that_the_study_waited_for_in_vain(study: Path) -> None:
-    study = study_file(study.parent, limits='wait = "6 s"')
+    study = study_file(study.parent, security='deadline = "60 s"')
     out = study.parent / "out"
     with started("simulate", study, "--out", out) as process:
         read_until(process, "round 2")
@@ -138,7 +138,7 @@ def test_the_last_sentence_names_the_process_that_the_study_waited_for_in_vain(s
         _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     sentence = err.splitlines()[-1]
-    assert "6 s of waiting are over ([limits] wait)" in sentence
+    assert "the study's time is over ([security] deadline); in round " in sentence
     assert sentence.endswith(f"the process of orebro has ended (signal 9); see {out / 'parties/orebro/log.txt'}")
     assert _nothing_is_left(out)
 
