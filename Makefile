@@ -4,14 +4,16 @@
 #   make test    set up, then all tests
 #   make bench   what each step of an encrypted round costs
 #   make lint    style         make types    static types
+#   make wheelhouse            a folder and a tar file to install hefed from, without internet
 #   make requirements          pin the newest releases that pyproject.toml allows, with hashes
 
 PYTHON ?= python3
 VENV   := .venv
 READY  := $(VENV)/.ready
 DEMO   ?= demo
+WHEELHOUSE ?= wheelhouse
 
-.PHONY: demo test bench lint types format requirements clean
+.PHONY: demo test bench lint types format wheelhouse requirements clean
 
 demo: $(READY)
 	@echo 'The three tables are one public data set of one hospital, dealt out by row number; they are not the patients of'
@@ -36,6 +38,9 @@ format: $(READY)
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
+wheelhouse: $(READY)
+	$(VENV)/bin/python examples/deployment/wheelhouse.py $(WHEELHOUSE)
+
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "hefed needs Python 3.11 or later; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
@@ -55,4 +60,4 @@ requirements: $(READY)
 	mv requirements.new requirements.txt
 
 clean:
-	rm -rf $(VENV) $(DEMO) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) wheelhouse wheelhouse.tar build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
