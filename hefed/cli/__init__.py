@@ -2,7 +2,7 @@
 into one sentence and exit code 2. At the top they import only what `--help` needs; the rest comes with its command.
 """
 
-from hefed.cli import federation, study
+from hefed.cli import federation, records, study
 from hefed.cli.app import main
 
-__all__ = ["federation", "main", "study"]
+__all__ = ["federation", "main", "records", "study"]

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -31,10 +32,8 @@ KEYS = "study-keys"
 """The folder of the key files, one a study that runs."""
 
 DAY = 86400.0
-KEEP_ATTACHMENTS = 30 * DAY
-"""Seconds after a study's end for which the ciphertexts and sealed frames beside its messages are kept."""
 KEEP_RECORDS = 3653 * DAY
-"""The same for its signed messages: ten years. That it took place is kept for ever."""
+"""Seconds after a study's end for which its signed messages are kept: ten years. That it took place stays for ever."""
 
 LOG_PAGES = 1000
 """Pages that the write-ahead log may have before it is folded into the database."""
@@ -81,6 +80,11 @@ class StudyFacts:
 
 
 _FACTS = "study, name, analyst, began, approval, ended_at, outcome, kept"
+
+
+def study_facts(rows: Callable[[str], list[Any]]) -> list[StudyFacts]:
+    """All studies in the order in which they began, by what runs a statement and gives its rows."""
+    return [StudyFacts(*row) for row in rows(f"SELECT {_FACTS} FROM study ORDER BY began, study")]  # noqa: S608
 
 
 class Store:

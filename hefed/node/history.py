@@ -1,0 +1,236 @@
+"""What left this home, read from its state while its process runs: every message of its own, and each study's end.
+
+`report.departures` puts the messages into words and `report.log` shows them. Reads the database without a lock that
+anybody notices, and takes the form of the messages for granted no more than a reader of the wire does: what cannot be
+read is shown as that. Must not write, and must not bring an older state up.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from hefed.node import schema
+from hefed.node.errors import NodeError
+from hefed.node.federation import read_bounded
+from hefed.node.identity import FILE as IDENTITY
+from hefed.node.identity import Identity
+from hefed.node.process import ROSTER
+from hefed.node.store import FILE, StudyFacts, study_facts
+from hefed.protocol import codec
+from hefed.protocol import messages as m
+from hefed.protocol.errors import EncodingError, ProtocolError
+from hefed.protocol.roster import Roster
+from hefed.report.departures import Around, read
+from hefed.report.log import Certainty, LogLine, LogSection
+from hefed.study import Study, StudyError
+from hefed.wording import quoted
+
+SHORTEST_PREFIX = 4
+"""Digits of a study's hash that are enough to name it."""
+
+
+@dataclass(frozen=True)
+class Departure:
+    """A message of this home's own. `content` is None when it cannot be read."""
+
+    key: str
+    kind: str
+    content: m.Content | None
+    size: int
+    """Bytes of the envelope and of what travels beside it."""
+    made: float | None
+    left_at: float | None
+    """When it was first handed to the connection; None when that is not known or not yet."""
+    seen_at: float | None
+    """When it came back in the study's record, so that it had left by then."""
+    left_to: str | None
+
+
+@dataclass(frozen=True)
+class StudyHistory:
+    """One study as this home remembers it. `study` is None when its definition is not kept or cannot be used."""
+
+    facts: StudyFacts
+    study: Study | None
+    departures: tuple[Departure, ...]
+
+
+class History:
+    """A context manager over one home's state, for reading."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises NodeError when there is no state, or one of another form."""
+        self._path = folder / FILE
+        if not self._path.exists():
+            raise NodeError(f"{folder} has no {FILE}, so nothing has left it yet")
+        try:
+            self._db = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
+        try:
+            (form,) = self._rows("PRAGMA user_version")[0]
+            if form != schema.VERSION:
+                what = "an older" if form < schema.VERSION else "a newer"
+                raise NodeError(
+                    f"{self._path} was written by {what} version of hefed; "
+                    + ("start the node once, which brings it up" if form < schema.VERSION else "read it with that one")
+                )
+        except NodeError:
+            self._db.close()
+            raise
+
+    def __enter__(self) -> "History":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._db.close()
+
+    def studies(self, own_name: str | None = None) -> Iterator[StudyHistory]:
+        """Every study in the order in which they began. `own_name` is given for an aggregator: what it says is not
+        stored as sent but stands in the record, under its name.
+        """
+        for facts in study_facts(self._rows):
+            yield StudyHistory(facts, self._definition(facts.study), tuple(self._departures(facts.study, own_name)))
+
+    def _departures(self, study: bytes, own_name: str | None) -> Iterator[Departure]:
+        rows = self._rows(
+            "SELECT key, envelope, made, left_at, left_to, (SELECT min(at) FROM entry WHERE entry.study = sent.study "
+            "AND entry.envelope = sent.envelope) FROM sent WHERE study = ? ORDER BY number",
+            study,
+        )
+        if not rows and own_name is not None:
+            rows = self._rows(
+                "SELECT kind, envelope, at, at, NULL, at FROM entry WHERE study = ? AND sender = ? ORDER BY number",
+                *(study, own_name),
+            )
+        for key, envelope, made, left_at, left_to, seen_at in rows:
+            body, content = _read(envelope)
+            size = len(envelope) + (sum(one.size for one in body.attachments) if body else 0)
+            kind = body.kind if body else "unreadable"
+            yield Departure(key, kind, content, size, made, left_at, seen_at, left_to)
+
+    def _definition(self, study: bytes) -> Study | None:
+        for (envelope,) in self._rows("SELECT envelope FROM entry WHERE study = ? AND number = 0", study):
+            _, content = _read(envelope)
+            if isinstance(content, m.Invitation):
+                try:
+                    return Study.from_public(content.definition)
+                except StudyError:
+                    return None
+        return None
+
+    def _rows(self, statement: str, *values: object) -> list[Any]:
+        try:
+            with closing(self._db.execute(statement, values)) as cursor:
+                return cursor.fetchall()
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: sqlite3.Error) -> NodeError:
+        return NodeError(f"{self._path} cannot be read: {error}; look at the disk and at whose the file is")
+
+
+def _read(envelope: bytes) -> tuple[m.Body | None, m.Content | None]:
+    """A message from one's own database. Its signature is not looked at: one's own, or verified when it was stored."""
+    try:
+        match codec.decode(envelope):
+            case [bytes(encoded), bytes()]:
+                body = m.Body.model_validate(codec.decode(encoded))
+                return body, m.KINDS[body.kind].model_validate(body.content)
+    except (EncodingError, ValidationError, KeyError):
+        pass
+    return None, None
+
+
+def log_sections(
+    history: History,
+    *,
+    aggregator: str,
+    own_name: str | None = None,
+    study: str | None = None,
+    since: float | None = None,
+) -> list[LogSection]:
+    """What the log shows: all studies, or the one with that name or whose hash begins so; and what left since then.
+
+    Raises NodeError when `study` is given and there is none.
+    """
+    sections, known = [], []
+    for one in history.studies(own_name):
+        name = one.facts.name or "of unknown name"
+        known.append(f"{name} ({one.facts.study.hex()[:8]})")
+        if study is not None and name != study and not _begins_with(one.facts.study, study):
+            continue
+        lines = tuple(line for line in _lines(one, aggregator) if since is None or line.at is None or line.at >= since)
+        if lines or since is None:
+            sections.append(_section(one, name, lines, aggregator, own_name))
+    if study is not None and not sections and since is None:
+        there = f"there are {', '.join(known)}" if known else "there is none yet"
+        raise NodeError(f"no study {quoted(study)} is known here; {there}")
+    return sections
+
+
+def _begins_with(digest: bytes, prefix: str) -> bool:
+    return len(prefix) >= SHORTEST_PREFIX and digest.hex().startswith(prefix.lower())
+
+
+def _section(
+    one: StudyHistory, name: str, lines: tuple[LogLine, ...], aggregator: str, own_name: str | None
+) -> LogSection:
+    facts = one.facts
+    notes = []
+    if facts.kept == 0:
+        notes.append("Its messages have been deleted, as their time was over.")
+    if own_name is not None:
+        notes.append("Beside these the aggregator passed on what the members signed, and could open none of it.")
+    way = f"all of it went to {aggregator}, which passes on what is for others" if own_name is None else ""
+    return LogSection(
+        study=facts.study,
+        name=name,
+        analyst=facts.analyst or "somebody unknown",
+        began=facts.began,
+        approval=facts.approval or ("none is asked of the aggregator" if own_name else "none is recorded here"),
+        lines=lines,
+        way=way,
+        note=" ".join(notes),
+    )
+
+
+def _lines(one: StudyHistory, aggregator: str) -> Iterator[LogLine]:
+    facts = one.facts
+    around = Around(aggregator, facts.analyst, one.study.readers if one.study else ())
+    for departure in one.departures:
+        at, certainty = _when(departure)
+        reading = read(departure.content, around)
+        yield LogLine(
+            "sent", at, certainty, reading.what, departure.kind, reading.to, reading.sealed_to, departure.size
+        )
+    if facts.ended_at is not None:
+        how = f": {m.printable(facts.outcome)}" if facts.outcome else ""
+        yield LogLine("ended", facts.ended_at, "left", f"the study ended here{how}; its keys are destroyed")
+
+
+def _when(departure: Departure) -> tuple[float | None, Certainty]:
+    if departure.left_at is not None:
+        # A message of form 1 has no time of its own: the record gives the latest.
+        return departure.left_at, "left" if departure.made is not None else "by"
+    return (departure.seen_at, "by") if departure.seen_at is not None else (None, "not yet")
+
+
+def names(folder: Path) -> tuple[str, str | None]:
+    """The aggregator's name, and once more if this home is the aggregator's own. What is not known is left open: a
+    simulation's homes have no identity any more.
+    """
+    path = folder / ROSTER
+    if not path.exists():
+        return "the aggregator", None
+    try:
+        aggregator = Roster.from_bytes(read_bounded(path)).aggregator
+    except ProtocolError as error:
+        raise NodeError(f"{path} cannot be used: {error}") from error
+    own = (folder / IDENTITY).exists() and Identity.load(folder).signer.public == aggregator.identity
+    return aggregator.name, aggregator.name if own else None
