@@ -1,29 +1,33 @@
 """The wire between a member and the aggregator: ZeroMQ over TCP with CURVE, keys from the roster only.
 
 Members dial out (DEALER) to the aggregator's one port (ROUTER). Each frame list begins with a small CBOR header;
-envelopes and attachments follow as they
-are. Delivery is exactly once and in order by numbers, not by trust in the socket: a member says which entry it wants
-next, the aggregator says how many
-messages it has, and after any break both begin there again. CURVE protects the link; privacy never depends on it.
+envelopes and attachments follow as they are. Delivery is exactly once and in order by numbers, not by trust in the
+socket: a member says which entry it wants next, the aggregator says how many messages it has, and after any break both
+begin there again. CURVE protects the link; privacy never depends on it.
 """
 
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils import z85
-from zmq.utils.monitor import recv_monitor_message
 
+from hefed.node import trouble as t
+from hefed.node.dial import Dialler
 from hefed.node.errors import NodeError
+from hefed.node.handshake import LINK_VERSION, RosterState, Welcome, differing_rosters, hello, names
 from hefed.node.identity import Identity
 from hefed.protocol import codec
-from hefed.protocol.errors import EncodingError
-from hefed.protocol.messages import MAX_ATTACHMENT
-from hefed.protocol.roster import Roster
+from hefed.protocol.errors import EncodingError, RosterError
+from hefed.protocol.messages import MAX_ATTACHMENT, MAX_WORDS, printable
+from hefed.protocol.roster import MAX_MEMBERS, Roster
 
-LINK_VERSION = 1
+__all__ = ["BEAT", "LINK_VERSION", "MAX_FRAMES", "QUEUE", "AggregatorLink", "MemberLink", "Received"]
+
 BEAT = 1.0
 """Seconds between signs of life."""
 QUEUE = 256
@@ -32,6 +36,10 @@ QUEUE = 256
 So many are also taken in one turn: who sends without end keeps nobody from being answered.
 """
 MAX_FRAMES = 1100
+MAX_HEADER = 2**20
+"""Bytes of a header; a hello that lists all studies is the longest."""
+GREETING_SECONDS = 5.0
+"""How long a greeting may take before its lack is called a trouble."""
 _HEARTBEAT_MS = 2000
 _TIMEOUT_MS = 6000
 
@@ -46,7 +54,7 @@ class Received:
     connection: bytes = b""
 
 
-def _prepare(socket: zmq.Socket[bytes], identity: Identity) -> None:
+def _prepare(socket: "zmq.Socket[bytes]", identity: Identity) -> None:
     socket.curve_secretkey = z85.encode(identity.transport_secret)
     socket.curve_publickey = z85.encode(identity.transport_public)
     socket.linger = 0
@@ -60,7 +68,7 @@ def _prepare(socket: zmq.Socket[bytes], identity: Identity) -> None:
 
 
 def _header(frame: bytes) -> dict[str, Any] | None:
-    if len(frame) > 2**20:
+    if len(frame) > MAX_HEADER:
         return None
     try:
         header = codec.decode(frame)
@@ -73,9 +81,11 @@ class AggregatorLink:
     """The aggregator's end: accepts members of the roster, knows each by its key."""
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], identity: Identity, roster: Roster, endpoint: str
+        self, context: "zmq.Context[zmq.Socket[bytes]]", identity: Identity, roster: Roster, address: str
     ) -> None:
-        """Binds `endpoint`, for instance tcp://127.0.0.1:0. Raises NodeError when the port is taken."""
+        """Listens on `address`: host:port, 0 for any free port, * for every interface. Raises NodeError when that
+        cannot be.
+        """
         self._names = {z85.encode(member.transport): member.name for member in roster.members}
         self._authenticator = ThreadAuthenticator(context)
         self._authenticator.start()
@@ -84,14 +94,24 @@ class AggregatorLink:
         _prepare(self.socket, identity)
         self.socket.curve_server = True
         self.socket.router_mandatory = True
+        address = address.removeprefix("tcp://")
         try:
-            self.socket.bind(endpoint)
+            self.socket.bind(f"tcp://{address}")
         except zmq.ZMQError as error:
             self.close()
             raise NodeError(
-                f"cannot listen on {endpoint}: {error.strerror}; choose another port or stop what uses it"
+                f"cannot listen on {address}: {(error.strerror or 'unknown reason').lower()}; choose an address of "
+                "this machine and a free port, or stop what uses it"
             ) from error
-        self.endpoint = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        # An IPv4 address is one of IPv6 to a socket that does both; people and other programs know it as it was.
+        taken = self.socket.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://")
+        self.address = re.sub(r"\[::ffff:([0-9.]+)\]", r"\1", taken)
+        """Where it listens, host:port."""
+
+    @property
+    def endpoint(self) -> str:
+        """Where it listens, host:port."""
+        return self.address
 
     def callback(self, domain: str, key: bytes) -> bool:
         """Called by the authenticator: whether a key is on the roster."""
@@ -113,8 +133,17 @@ class AggregatorLink:
         """True when handed over, False when the connection's queue is full, None when there is no such connection any
         more.
         """
+        (taken,) = self.send_all([connection], header, *frames)
+        return taken
+
+    def send_all(self, connections: Sequence[bytes], header: dict[str, Any], *frames: bytes) -> list[bool | None]:
+        """The same to several connections. What is long lies in memory once, however many queues it waits in."""
+        parts = [codec.encode(header), *frames] if connections else []
+        return [self._hand_over(connection, parts) for connection in connections]
+
+    def _hand_over(self, connection: bytes, parts: list[bytes]) -> bool | None:
         try:
-            self.socket.send_multipart([connection, codec.encode(header), *frames], zmq.NOBLOCK)
+            self.socket.send_multipart([connection, *parts], zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return False
         except zmq.ZMQError as error:
@@ -132,33 +161,92 @@ class AggregatorLink:
 
 class MemberLink:
     """A member's end: one outbound connection, to the aggregator's key and no other; reconnects by itself with back-
-    off.
+    off, at the next address when one fails.
+
+    Its owner calls `news` in each turn of its loop, at least five times a second, and greets when that is due. Only
+    with `greeted` does the aggregator know this member; until then `trouble` says why not.
     """
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], identity: Identity, roster: Roster, endpoint: str
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        identity: Identity,
+        roster: Roster,
+        addresses: Sequence[str] | str,
+        *,
+        proxy: str | None = None,
     ) -> None:
+        """`addresses` are tried in turn, host:port each; `proxy`, host:port, speaks SOCKS5. Raises NodeError when one
+        is no address.
+        """
+        listed = [addresses] if isinstance(addresses, str) else addresses
+        me = next((member.name for member in roster.members if member.transport == identity.transport_public), None)
+        self._roster = roster
+        self._places = t.Places(me or "this member", roster.aggregator.name, roster.federation, roster.version)
         self.socket = context.socket(zmq.DEALER)
         _prepare(self.socket, identity)
         self.socket.curve_serverkey = z85.encode(roster.aggregator.transport)
-        self.socket.setsockopt(zmq.RECONNECT_IVL, 100)
-        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 10_000)
-        self.monitor = self.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
-        self.connected = False
         try:
-            self.socket.connect(endpoint)
-        except zmq.ZMQError as error:
-            self.close()
-            raise NodeError(f"'{endpoint}' is no address to connect to: {error.strerror}") from error
+            stripped = [one.removeprefix("tcp://") for one in listed]
+            self._dialler = Dialler(self.socket, stripped, self._places, proxy)
+        except RosterError as error:
+            self.socket.close()
+            raise NodeError(str(error)) from error
+        self.monitor = self._dialler.monitor
+        self.welcome: Welcome | None = None
+        """What the aggregator said in its greeting, since this connection was made."""
+        self.present: tuple[str, ...] = ()
+        """The members that are connected, as the aggregator last said."""
+        self._said: t.Trouble | None = None
+        self._since = 0.0
+        self._dialler.step()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a handshake has been completed and the connection stands."""
+        return self._dialler.connected
+
+    @property
+    def greeted(self) -> bool:
+        """Whether the aggregator has greeted this member over the connection that stands."""
+        return self.connected and self.welcome is not None
+
+    @property
+    def address(self) -> str:
+        """The aggregator's address that is in use, or being tried."""
+        return self._dialler.address
+
+    def trouble(self) -> t.Trouble | None:
+        """Why the aggregator has not greeted this member; None when it has, or nothing is known yet."""
+        if not self.connected:
+            return self._dialler.trouble()
+        if self.welcome is not None:
+            return None
+        if self._said is None and time.monotonic() - self._since > GREETING_SECONDS:
+            return t.not_greeted(self._places, self.address)
+        return self._said
+
+    def differing_roster(self) -> str | None:
+        """In words, that the aggregator has another roster in force, and which is older; None when it has the same."""
+        theirs = self.welcome.roster if self.welcome else None
+        return differing_rosters(self._places.member, RosterState.of(self._roster), self._places.aggregator, theirs)
 
     def news(self) -> bool:
-        """Reads the connection's events; True when a handshake has just been completed, so that a greeting is due."""
-        fresh = False
-        while self.monitor.poll(0):
-            event = recv_monitor_message(self.monitor)["event"]
-            self.connected = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
-            fresh = self.connected
+        """Reads the connection's events, and dials again when that is due; True when a handshake has just been
+        completed, so that a greeting is due.
+        """
+        fresh = self._dialler.step()
+        if fresh or not self.connected:
+            self.welcome, self._said, self.present = None, None, ()
+        if fresh:
+            self._since = time.monotonic()
         return fresh
+
+    def greet(self, studies: Mapping[str, int], *, only: bool = False) -> None:
+        """Says hello: for each study (hex) the entry that is wanted next. `only`: a connection for these studies and no
+        other, beside those that the member has already.
+        """
+        self.send(hello(studies, self._roster, only=only))
 
     def receive(self) -> Iterator[Received]:
         """What has arrived."""
@@ -169,7 +257,18 @@ class MemberLink:
                 return
             header = _header(parts[0]) if len(parts) <= MAX_FRAMES else None
             if header:
+                self._note(header)
                 yield Received(header, tuple(parts[1:]))
+
+    def _note(self, header: dict[str, Any]) -> None:
+        match header:
+            case {"type": "welcome"}:
+                self.welcome, self._said = Welcome.read(header), None
+                self._dialler.settled()
+            case {"type": "turned away", "words": str(words)}:
+                self._said = t.turned_away(printable(words[:MAX_WORDS]))
+            case {"type": "present", "members": list(members)}:
+                self.present = names(members, MAX_MEMBERS)
 
     def send(self, header: dict[str, Any], *frames: bytes) -> bool:
         """False when there is no connection or its queue is full; what matters is sent again after a greeting."""
@@ -183,6 +282,5 @@ class MemberLink:
 
     def close(self) -> None:
         """Closes the connection."""
-        self.socket.disable_monitor()
-        self.monitor.close(linger=0)
+        self._dialler.close()
         self.socket.close()

@@ -46,7 +46,7 @@ class Federation:
         self._context = context
         self.aggregator, self.orebro, self.stranger = (Identity.passing() for _ in range(3))
         self.roster = self.with_aggregator(self.aggregator)
-        self.link = AggregatorLink(context, self.aggregator, self.roster, "tcp://127.0.0.1:0")
+        self.link = AggregatorLink(context, self.aggregator, self.roster, "127.0.0.1:0")
 
     def with_aggregator(self, aggregator: Identity) -> Roster:
         members = [aggregator.member("aggregator", ("aggregator",)), self.orebro.member("orebro", ("contributor",))]
@@ -54,7 +54,7 @@ class Federation:
 
     @contextmanager
     def member(self, identity: Identity, roster: Roster | None = None) -> Iterator[MemberLink]:
-        link = MemberLink(self._context, identity, roster or self.roster, self.link.endpoint)
+        link = MemberLink(self._context, identity, roster or self.roster, self.link.address)
         try:
             yield link
         finally:
@@ -108,7 +108,7 @@ def test_a_member_does_not_talk_to_an_aggregator_with_another_key(federation: Fe
 def test_nobody_is_let_in_without_curve(federation: Federation, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
     plain = context.socket(zmq.DEALER)
     plain.linger = 0
-    plain.connect(federation.link.endpoint)
+    plain.connect(f"tcp://{federation.link.address}")
     plain.send_multipart([codec.encode({"type": "hello"})])
     assert federation.hears() == []
     plain.close()
