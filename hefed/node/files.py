@@ -19,6 +19,10 @@ def make_private_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         path.chmod(0o700)
     except OSError as error:
+        if path.is_dir():
+            raise NodeError(
+                f"{path} cannot be written to: {_reason(error)}; mend the disk, or see whose the folder is"
+            ) from error
         raise NodeError(f"there can be no folder {path}: {_reason(error)}; name another") from error
 
 
