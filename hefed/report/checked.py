@@ -1,5 +1,8 @@
-"""What `simulate --check` prints: the study in a few lines, and what each region's table holds. Relies on rich."""
+"""What `simulate --check` prints, the study in a few lines and what each region's table holds; and `node --check`, what
+works and what does not. Relies on rich.
+"""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -11,6 +14,17 @@ from rich.text import Text
 from hefed.report.table import describe_model
 from hefed.study import Study
 from hefed.wording import counted
+
+
+class Tried(Protocol):
+    """What was tried before a start, and how it stands: "works", "wrong" or "not tried"."""
+
+    @property
+    def what(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def words(self) -> str: ...
 
 
 class Finding(Protocol):
@@ -50,6 +64,33 @@ def print_check(study: Study, findings: Sequence[Finding], to: Console) -> None:
     if not any(finding.fault for finding in findings):
         rows, events = sum(finding.rows for finding in findings), sum(finding.events for finding in findings)
         to.print(Text(f"All tables can be used: {counted(rows, 'row')}, {counted(events, 'event')}."))
+
+
+_STYLES = {"works": "green", "wrong": "bold red", "not tried": "yellow"}
+
+
+def print_findings(findings: Sequence[Tried], start: str, to: Console) -> None:
+    """Prints a row for each finding, and whether all works; `start` is the command that then starts it."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("tried", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for finding in findings:
+        table.add_row(Text(finding.what), Text(finding.state, style=_STYLES[finding.state]), Text(finding.words))
+    to.print(table)
+    to.print()
+    to.print(Text(_conclusion(findings, start)), soft_wrap=True)
+
+
+def _conclusion(findings: Sequence[Tried], start: str) -> str:
+    count = Counter(finding.state for finding in findings)
+    if count["works"] == len(findings):
+        return f"Everything works; start it: {start}"
+    untried = f", and {count['not tried']} could not be tried" if count["not tried"] else ""
+    return (
+        f"{count['wrong']} of {len(findings)} {'does' if count['wrong'] == 1 else 'do'} not work{untried}; mend what "
+        "is wrong from the top, then check again."
+    )
 
 
 def _study_lines(study: Study) -> list[str]:
