@@ -193,7 +193,14 @@ class _Definition(_Section):
 
 
 class _Region(_Section):
+    """[regions.NAME]: data is a table on this machine; contributes says that the region has one of its own."""
+
     data: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    contributes: bool = False
+
+    @property
+    def has_data(self) -> bool:
+        return self.contributes or self.data is not None
 
 
 class _File(_Definition):
@@ -233,7 +240,7 @@ class Study(_Definition):
 
     @property
     def tables(self) -> dict[str, Path]:
-        """Where each contributor's table lies on this machine: known only to a study loaded from a file."""
+        """Where contributors' tables lie on this machine, as the file says: of those that `data` names one of."""
         return dict(self._tables)
 
     @classmethod
@@ -244,7 +251,7 @@ class Study(_Definition):
             _check_region_names(raw.get("regions"))
             file = _File.model_validate(_with_members(raw))
             _refuse_idle_or_unknown(file)
-            contributors = tuple(sorted(name for name, region in file.regions.items() if region.data is not None))
+            contributors = tuple(sorted(name for name, region in file.regions.items() if region.has_data))
             study = cls(
                 study=file.study,
                 model=file.model,
@@ -257,7 +264,8 @@ class Study(_Definition):
         except ValueError as error:
             raise StudyError(f"{path}: {error}") from None
         for name in contributors:
-            study._tables[name] = path.parent / str(file.regions[name].data)
+            if file.regions[name].data is not None:
+                study._tables[name] = path.parent / str(file.regions[name].data)
         return study
 
     def public(self) -> dict[str, Any]:
@@ -318,7 +326,11 @@ def _with_members(raw: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(security, dict):
         return raw
     named = regions if isinstance(regions, dict) else {}
-    with_data = [name for name, region in named.items() if isinstance(region, dict) and "data" in region]
+    with_data = [
+        name
+        for name, region in named.items()
+        if isinstance(region, dict) and ("data" in region or region.get("contributes"))
+    ]
     security = {"keyholders": list(named), "readers": with_data} | security
     for role in ("keyholders", "readers"):
         if isinstance(security[role], list) and all(isinstance(name, str) for name in security[role]):
@@ -336,7 +348,7 @@ def _refuse_idle_or_unknown(file: _File) -> None:
                     f"{suggestion(name, file.regions) or '; add one'}"
                 )
     for name, region in file.regions.items():
-        if region.data is None and not any(name in names for names in roles.values()):
+        if not region.has_data and not any(name in names for names in roles.values()):
             raise ValueError(f"[regions.{name}] has no data and is no keyholder or reader; give it a part or remove it")
 
 

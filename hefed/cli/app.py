@@ -17,6 +17,7 @@ from hefed.errors import InputError
 
 EXIT_FAILED = 1
 EXIT_INPUT = 2
+EXIT_STOPPED = 130
 
 app = typer.Typer(
     name="hefed",

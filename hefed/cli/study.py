@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hefed.cli.app import EXIT_FAILED, EXIT_INPUT, app
+from hefed.cli.app import EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED, Home, app, mendable
 from hefed.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,6 +52,12 @@ def simulate(
     from hefed.study import Study
 
     study = Study.load(study_file)
+    elsewhere = [name for name in study.contributors if name not in study.tables]
+    if elsewhere:
+        raise InputError(
+            f"{study_file}: simulate needs the tables of all regions on this machine; "
+            f'add data = "FILE.csv" to [regions.{elsewhere[0]}], or submit the study: hefed submit'
+        )
     findings = check_tables(study, fault)
     if check:
         from hefed.report.checked import print_check
@@ -94,3 +100,36 @@ def _run(study: "Study", out: Path, port: int, compare: Path | None) -> None:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     sys.exit(128 + number)  # as an exception, so that all parties are stopped on the way out
+
+
+@app.command()
+def submit(
+    study_file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")],
+    home: Home,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the result; the same command there goes on.")],
+) -> None:
+    """Ask the regions for a study, follow it, and get its result; started again, it goes on where it was."""
+    from hefed.node.errors import StudyFailedError
+    from hefed.node.operate import standing
+    from hefed.node.submit import Analyst, submit
+    from hefed.report.progress import Progress
+    from hefed.report.table import console, print_result
+    from hefed.study import Study
+
+    study = Study.load(study_file)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    try:
+        with mendable():
+            member = standing(home, "analyst")
+            proxy = member.settings.network.proxy
+            analyst = Analyst(member.me.name, member.home.identity, member.roster, member.addresses, proxy)
+            with Progress(console(stderr=True)) as progress:
+                document = submit(study, analyst, out, progress)
+    except StudyFailedError as error:
+        print(f"hefed: {error}", file=sys.stderr)
+        raise typer.Exit(EXIT_INPUT if error.refused else EXIT_FAILED) from error
+    except KeyboardInterrupt:
+        print("hefed: the study goes on without you; the same command follows it again", file=sys.stderr)
+        raise typer.Exit(EXIT_STOPPED) from None
+    print_result(document, study, console())

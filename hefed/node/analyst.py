@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import zmq
+from pydantic import ValidationError
 
 from hefed.node.errors import StudyFailedError
 from hefed.node.identity import Identity
-from hefed.node.link import BEAT, LINK_VERSION, MemberLink, Received
+from hefed.node.link import BEAT, MemberLink, Received
 from hefed.protocol import codec
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
@@ -27,7 +28,7 @@ AGREEMENT = 1e-9
 standard errors: linear algebra may differ in its last bits between machines.
 """
 SILENCE = 15.0
-"""Seconds without a sign of life after which the analyst says that the aggregator is not to be reached."""
+"""Seconds without a sign of life after which a study on one machine is given up."""
 GRACE = 10.0
 """Seconds beyond a study's deadline that the analyst still waits for the last word."""
 
@@ -47,16 +48,65 @@ class Submission:
     """A study that an analyst is about to submit: its invitation, its hash, and the key that opens its result."""
 
     def __init__(self, study: Study, roster: Roster, analyst: str, expires: int) -> None:
-        self._key = SealingKey(SealingKey.new_secret())
-        self.roster, self.analyst = roster, analyst
-        self.invitation = m.Invitation(
+        secret = SealingKey.new_secret()
+        invitation = m.Invitation(
             definition=study.public(),
             nonce=secrets.token_bytes(32),
             roster=roster.digest,
-            result_key=self._key.public,
+            result_key=SealingKey(secret).public,
             expires=expires,
         )
-        self.study = m.study_hash(self.invitation, analyst)
+        self._take(secret, invitation, roster, analyst)
+
+    def _take(self, secret: bytes, invitation: m.Invitation, roster: Roster, analyst: str) -> None:
+        self._secret, self._key = secret, SealingKey(secret)
+        self.invitation, self.roster, self.analyst = invitation, roster, analyst
+        self.study = m.study_hash(invitation, analyst)
+
+    def __repr__(self) -> str:
+        return f"Submission({self.study.hex()[:8]})"
+
+    def to_bytes(self) -> bytes:
+        """All of it, the secret that opens the result too, for an owner-only file."""
+        return codec.encode(
+            {
+                "secret": self._secret,
+                "invitation": self.invitation.model_dump(),
+                "roster": self.roster.to_bytes(),
+                "analyst": self.analyst,
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Submission":
+        """The inverse. Raises ProtocolError."""
+        submission = cls.__new__(cls)
+        try:
+            match codec.decode(data):
+                case {
+                    "secret": bytes(secret),
+                    "invitation": dict(plain),
+                    "roster": bytes(roster),
+                    "analyst": str(name),
+                }:
+                    invitation = m.Invitation.model_validate(plain)
+                    submission._take(secret, invitation, Roster.from_bytes(roster), name)
+                    return submission
+        except (ValidationError, ValueError) as error:
+            raise EncodingError("it does not hold a submission") from error
+        raise EncodingError("it does not hold a submission")
+
+    def signed(self, signer: m.Signer) -> m.Message:
+        """The invitation as the analyst sends it. Raises ProtocolError when the roster does not allow the study."""
+        message = signer.sign(
+            self.invitation,
+            federation=self.roster.federation,
+            study=self.study,
+            sender=self.analyst,
+            previous=m.ZERO_HASH,
+        )
+        Board(self.roster, self.study).post(message)
+        return message
 
     def open(self, board: Board) -> Finding:
         """The finding of a study that all readers closed. Raises StudyFailedError when they do not report the same."""
@@ -122,25 +172,21 @@ class AnalystClient:
     def __init__(self, *, name: str, identity: Identity, link: MemberLink, submission: Submission) -> None:
         self._name, self._link, self._submission = name, link, submission
         self.board = Board(submission.roster, submission.study)
-        self._invitation = identity.signer.sign(
-            submission.invitation,
-            federation=submission.roster.federation,
-            study=submission.study,
-            sender=name,
-            previous=m.ZERO_HASH,
-        )
+        self._invitation = submission.signed(identity.signer)
         self._received = 0
 
-    def follow(self, watch: Callable[[Board, m.Message | None], None]) -> Board:
+    def follow(self, watch: Callable[[Board, m.Message | None], None], *, patience: float | None = SILENCE) -> Board:
         """Returns the record once the study has ended; `watch` is called at every message and at least five times a
         second.
 
-        Raises StudyFailedError when the aggregator is silent, or its record breaks the protocol.
+        Raises StudyFailedError when the aggregator's record breaks the protocol, or it is silent for `patience` seconds
+        (None: until the study's deadline).
         """
         poller = zmq.Poller()
         poller.register(self._link.socket, zmq.POLLIN)
         poller.register(self._link.monitor, zmq.POLLIN)
         heard = beat = time.time()
+        last = max(heard, self._submission.invitation.expires) + GRACE
         while self.board.phase is not Phase.ENDED:
             poller.poll(200)
             if self._link.news():
@@ -153,11 +199,11 @@ class AnalystClient:
                 beat = now
                 self._link.send({"type": "beat"})
             watch(self.board, None)
-            if now - heard > SILENCE:
+            if patience is not None and now - heard > patience:
                 raise StudyFailedError(
-                    f"the aggregator has not been heard of for {SILENCE:.0f} s; see its log", refused=False
+                    f"the aggregator has not been heard of for {patience:.0f} s; see its log", refused=False
                 )
-            if now > self._submission.invitation.expires + GRACE:
+            if now > last:
                 raise StudyFailedError(
                     "the study's deadline is over, and the aggregator does not say why", refused=False
                 )
@@ -165,7 +211,7 @@ class AnalystClient:
 
     def _greet(self) -> None:
         wanted = {self._submission.study.hex(): self._received}
-        self._link.send({"type": "hello", "version": LINK_VERSION, "studies": wanted})
+        self._link.greet(wanted, only=True)
 
     def _handle(self, received: Received, watch: Callable[[Board, m.Message | None], None]) -> None:
         study = self._submission.study

@@ -2,6 +2,8 @@
 
     identity.key        the member's secret keys, for its owner only
     NAME.card           its name and public keys, to be given to others
+    settings.toml       its own settings, for its people to edit
+    decisions/          what its people said to studies, signed
     rosters/N.roster    version N, which this member signed: never another one of the same version
     roster.cbor         the roster in force, which the processes read
 
@@ -21,6 +23,8 @@ from hefed.node.files import lock_folder, make_private_folder
 from hefed.node.identity import FILE as IDENTITY_FILE
 from hefed.node.identity import Identity
 from hefed.node.process import ROSTER
+from hefed.node.settings import FILE as SETTINGS
+from hefed.node.settings import TEMPLATE
 from hefed.protocol.card import Card
 from hefed.protocol.errors import ProtocolError, RosterError
 from hefed.protocol.roster import Member, Roster, SignedRoster, check_name
@@ -53,6 +57,8 @@ class Home:
         home = cls(folder)
         if home._cards():
             raise NodeError(f"{shown(folder / IDENTITY_FILE)} exists already; an identity is never overwritten")
+        if not (folder / SETTINGS).exists():
+            replace_durably(folder / SETTINGS, TEMPLATE.encode())
         replace_durably(home.card_file(name), card_text(home.identity.card(name)).encode())
         return home
 

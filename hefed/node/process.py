@@ -93,7 +93,7 @@ def _run_aggregator(folder: Path, config: ProcessConfig, roster: Roster, lifelin
         partial.write_text(endpoint)
         partial.rename(config.endpoint_file)
 
-    serve_aggregator(folder, roster, config.endpoint, lifeline, announce)
+    serve_aggregator(folder, roster, config.endpoint, lifeline, announce=announce)
 
 
 def _run_region(folder: Path, config: ProcessConfig, roster: Roster, lifeline: Lifeline) -> None:

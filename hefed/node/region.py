@@ -7,10 +7,10 @@ from typing import Any
 
 import zmq
 
-from hefed.node.consent import Consent
+from hefed.node.consent import CLOCK_TOLERANCE, Consent
 from hefed.node.identity import Identity
 from hefed.node.lifeline import Lifeline
-from hefed.node.link import BEAT, LINK_VERSION, MemberLink, Received
+from hefed.node.link import BEAT, MemberLink, Received
 from hefed.node.participation import Participation
 from hefed.node.store import Store
 from hefed.protocol import codec
@@ -33,6 +33,8 @@ wait for room.
 LINES_PER_HOUR = 200
 """Lines of the log that the aggregator can bring about; more are left out, so that it cannot fill the disk with them.
 """
+SWEEP = 600.0
+"""Seconds between looks for what has been kept long enough."""
 LOOK = 0.5
 """Seconds between looks for what the region's people decided."""
 
@@ -52,18 +54,20 @@ class RegionNode:
         link: MemberLink,
         consent: Consent,
         earlier: Sequence[Roster] = (),
+        keep_days: float = 30.0,
         report: Report | None = None,
     ) -> None:
-        """`earlier` are rosters that were in force before, for studies that began under them. `report` gets the node's
-        standing, as plain values, about once a second.
+        """`earlier` are rosters that were in force before, for studies that began under them. Ciphertexts of a study
+        stay for `keep_days` after its end. `report` gets the node's standing, as plain values, about once a second.
         """
         self._name, self._roster, self._identity = name, roster, identity
         self._store, self._link, self._consent = store, link, consent
         self._rosters = {one.digest: one for one in (*earlier, roster)}
-        self._report = report
+        self._report, self._keep_seconds = report, keep_days * 86400
         self._studies: dict[bytes, Participation] = {}
         self._welcome = self._crowded = False
         self._ready_since: float | None = None
+        self._trouble = ""
         self._messages = self._bytes = 0
         self._lines, self._lines_since = 0, time.monotonic()
         store.destroy_leftovers()
@@ -119,11 +123,12 @@ class RegionNode:
         poller = zmq.Poller()
         for source in (self._link.socket, self._link.monitor, *lifeline.descriptors):
             poller.register(source, zmq.POLLIN)
-        beat = looked = 0.0
+        beat = looked = swept = 0.0
         while not lifeline.look():
             poller.poll(200)
             if self._link.news():
                 self._greet()
+            self._tell_trouble()
             for received in self._link.receive():
                 self._handle(received)
             now = time.time()
@@ -137,6 +142,9 @@ class RegionNode:
                 beat = now
                 self._link.send({"type": "beat"})
                 self._expire(now)
+                if now - swept >= SWEEP:
+                    swept = now
+                    self._store.prune(now - self._keep_seconds)
                 if self._report:
                     self._report(self.status())
         self._store.close()
@@ -146,7 +154,7 @@ class RegionNode:
     def _greet(self) -> None:
         self._welcome = False
         wanted = {study.hex(): running.received for study, running in self._studies.items()}
-        self._link.send({"type": "hello", "version": LINK_VERSION, "studies": wanted})
+        self._link.greet(wanted)
 
     def _handle(self, received: Received) -> None:
         match received.header:
@@ -157,13 +165,33 @@ class RegionNode:
                     number = accepted.get(study.hex(), 0)
                     running.to_send = number if isinstance(number, int) and number >= 0 else 0
                     self._store.mark_arrived(study, running.to_send, self._ready_since, self._roster.aggregator.name)
-                self._log(logging.INFO, f"ready: the aggregator has greeted {self._name}")
+                self._on_welcome()
             case {"type": "entry", "study": bytes(study), "number": int(number)} if received.frames:
                 self._take(study, number, received.frames)
             case {"type": "unknown"}:
                 self._greet()
-            case {"type": "refused", "words": str(words)} | {"type": "turned away", "words": str(words)}:
+            case {"type": "refused", "words": str(words)}:
                 self._log(logging.ERROR, f"the aggregator says: {words}")
+
+    def _on_welcome(self) -> None:
+        self._log(logging.INFO, f"ready: the aggregator has greeted {self._name}")
+        differs = self._link.differing_roster()
+        if differs:
+            self._log(logging.WARNING, differs)
+        welcome = self._link.welcome
+        if welcome and welcome.time is not None and abs(welcome.time - time.time()) > CLOCK_TOLERANCE:
+            apart = f"{abs(welcome.time - time.time()):.0f} s"
+            self._log(
+                logging.WARNING, f"the clocks of {self._name} and the aggregator are {apart} apart; set both right"
+            )
+
+    def _tell_trouble(self) -> None:
+        """Logs why there is no greeted connection, when that changes."""
+        trouble = str(self._link.trouble() or "")
+        if trouble != self._trouble:
+            self._trouble = trouble
+            if trouble:
+                self._log(logging.WARNING, trouble)
 
     def _log(self, level: int, words: str) -> None:
         """A line whose number or words are up to the aggregator: printable, and not without end."""
@@ -274,8 +302,10 @@ class RegionNode:
         return {
             "role": "region",
             "name": self._name,
-            "connected": self._link.connected and self._welcome,
-            "ready_since": self._ready_since if self._welcome and self._link.connected else None,
+            "connected": self._link.greeted,
+            "ready_since": self._ready_since if self._link.greeted else None,
+            "trouble": self._trouble,
+            "present": list(self._link.present),
             "studies": [running.standing(now) for running in self._studies.values()],
             "messages_sent": self._messages,
             "bytes_sent": self._bytes,

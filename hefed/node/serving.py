@@ -36,6 +36,7 @@ class Region:
     data: Path | DataSettings | None
     policy: Policy
     earlier: Sequence[Roster] = ()
+    keep_days: float = 30.0
 
 
 def test_engines() -> None:
@@ -76,6 +77,7 @@ def serve_region(
             link=link,
             consent=consent,
             earlier=region.earlier,
+            keep_days=region.keep_days,
             report=report,
         ).run(lifeline)
     finally:
@@ -84,7 +86,13 @@ def serve_region(
 
 
 def serve_aggregator(
-    folder: Path, roster: Roster, endpoint: str, lifeline: Lifeline, announce: Callable[[str], None]
+    folder: Path,
+    roster: Roster,
+    endpoint: str,
+    lifeline: Lifeline,
+    *,
+    announce: Callable[[str], None] | None = None,
+    report: Report | None = None,
 ) -> None:
     """Runs an aggregator until the lifeline is cut; tells `announce` where it listens. Raises NodeError."""
     identity = Identity.load(folder)
@@ -92,7 +100,8 @@ def serve_aggregator(
     link = AggregatorLink(context, identity, roster, endpoint)
     try:
         node = AggregatorNode(roster=roster, identity=identity, store=Store(folder), link=link)
-        announce(link.endpoint)
+        if announce:
+            announce(link.endpoint)
         node.run(lifeline)
     finally:
         link.close()

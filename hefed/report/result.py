@@ -53,14 +53,16 @@ class Encryption:
 
 @dataclass(frozen=True)
 class Round:
-    """One encrypted sum. `bytes_sent`: by all parties; `checked`: share answers were confirmed by t holders."""
+    """One encrypted sum. `bytes_sent`: by all parties; `seconds`: None where nobody measured them; `checked`: share
+    answers were confirmed by t holders.
+    """
 
     purpose: str
     contributors: Sequence[str]
     keyholders: Sequence[str]
     values: int
     bytes_sent: int
-    seconds: float
+    seconds: float | None
     checked: bool
 
 

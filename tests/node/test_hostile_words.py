@@ -85,7 +85,7 @@ def test_the_words_of_a_failed_study_are_printable() -> None:
 @pytest.mark.parametrize("name", ["evil", "other"])
 def test_coefficients_of_another_model_are_no_result(tmp_path: Path, name: str) -> None:
     from hefed.node.analyst import Finding
-    from hefed.node.simulate import Watcher, _document
+    from hefed.node.following import Watcher, document_of
     from hefed.protocol.board import Board
 
     names = [EVIL if name == "evil" else "weight", "age"]
@@ -98,6 +98,6 @@ def test_coefficients_of_another_model_are_no_result(tmp_path: Path, name: str) 
         submission = Submission(study, parties.roster, "analyst", 0)
         board = Board(parties.roster, submission.study)
         board.study = study
-        watcher = Watcher(study, parties, Progress(Console(file=io.StringIO())))
+        watcher = Watcher(study, Progress(Console(file=io.StringIO())))
         with pytest.raises(StudyFailedError, match="coefficients of another model"):
-            _document(study, board, watcher, Finding("result", document, ()))
+            document_of(study, board, watcher, Finding("result", document, ()))

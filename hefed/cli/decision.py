@@ -1,0 +1,129 @@
+"""`hefed approve` and `hefed refuse`: what the people of a region say to a study that waits for them."""
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hefed.cli.app import Home, app, confirm, mendable
+from hefed.errors import InputError
+
+if TYPE_CHECKING:
+    from hefed.node.invited import Invitations, Invited
+    from hefed.node.operate import Standing
+
+StudyName = Annotated[
+    str, typer.Argument(metavar="STUDY", help="The study's name, or the first digits of its hash; see hefed status.")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Decide without asking, for scripts.")]
+
+
+@app.command()
+def approve(
+    study: StudyName,
+    home: Home,
+    yes: Yes = False,
+    look: Annotated[bool, typer.Option("--look", help="Only show what the study asks for.")] = False,
+) -> None:
+    """Look at a study that waits for this region, and approve it by a signature over its hash."""
+    from hefed.node.decision import Decision, Decisions
+
+    with mendable():
+        member, invited = _invited(study, home)
+        if look:
+            _table(member, invited)
+            return
+        if invited.approved:
+            raise InputError(f"{invited.definition.id} is approved already; to take that back: hefed refuse {study}")
+        table = _table(member, invited)
+        if not yes:
+            confirm(f"Approve this study as {member.me.name}?", "nothing was signed")
+        decision = Decision(study=invited.study, answer="approved", table=table, at=time.time())
+        Decisions(home, member.home.identity).write(decision)
+    print(f"Approved {invited.definition.id} ({invited.study.hex()[:16]}); {_then(home)}")
+
+
+@app.command()
+def refuse(
+    study: StudyName,
+    home: Home,
+    words: Annotated[str, typer.Option("--because", metavar="WORDS", help="Why, in a sentence that the analyst gets.")],
+    yes: Yes = False,
+) -> None:
+    """Refuse a study that waits for this region, or take back an approval; either ends the study for all."""
+    from hefed.node.decision import Decision, Decisions
+    from hefed.protocol.messages import printable
+
+    with mendable():
+        member, invited = _invited(study, home)
+        if not words.strip() or printable(words) != words:
+            raise InputError("--because needs one sentence of printable text; the analyst reads it")
+        if not yes:
+            confirm(f"Refuse this study as {member.me.name}, for all regions?", "nothing was signed")
+        decision = Decision(study=invited.study, answer="refused", words=words, at=time.time())
+        Decisions(home, member.home.identity).write(decision)
+    print(f"Refused {invited.definition.id} ({invited.study.hex()[:16]}); {_then(home)}")
+
+
+def _invited(study: str, home: Home) -> tuple["Standing", "Invited"]:
+    """The study, shown on the screen."""
+    from hefed.node.invited import Invitations
+    from hefed.node.operate import standing
+    from hefed.report.invitation import print_invitation
+    from hefed.report.table import console
+
+    member = standing(home, "contributor", "keyholder", "reader")
+    invitations = Invitations(home, member.roster)
+    invited = invitations.running(study)
+    board, to = invited.board, console()
+    print_invitation(invited.definition, invited.study, board.analyst, _when(board.invitation.expires), to)
+    _compare(invitations, invited)
+    return member, invited
+
+
+def _compare(invitations: "Invitations", invited: "Invited") -> None:
+    from hefed.report.invitation import print_differences
+    from hefed.report.table import console
+
+    before = invitations.before(invited)
+    if before is not None:
+        print_differences(before.definition, _when(before.came), invited.definition, console())
+
+
+def _table(member: "Standing", invited: "Invited") -> bytes | None:
+    """Reads the region's table and says what the study would use of it; None where the region gives no data. Raises
+    InputError for a table or a policy with which the region refuses.
+    """
+    from hefed.node.consent import describe, look_at_table, table_digest
+    from hefed.node.settings import FILE
+    from hefed.protocol.ports import DeclinedError
+
+    name, study, data = member.me.name, invited.definition, member.settings.data
+    if name not in study.contributors:
+        print(f"\n{name} gives no data to this study.")
+        return None
+    if data is None:
+        raise InputError(f"{member.home.folder / FILE} has no section [data], so {name} has no table to give; add one")
+    try:
+        table, reasons = look_at_table(data, member.settings.policy, invited.board, name)
+    except DeclinedError as error:
+        raise InputError(f"{error}; mend the table, or refuse the study: hefed refuse {study.id}") from error
+    if reasons:
+        raise InputError(
+            f"the policy in {member.home.folder / FILE} is against it: {'; '.join(reasons)}; "
+            f"refuse the study, or change the policy: hefed refuse {study.id}"
+        )
+    print(f"\nThe table of {name} ({data.where}): {describe(table, invited.board)}.")
+    return table_digest(table, invited.study)
+
+
+def _then(home: Home) -> str:
+    from hefed.node.status import is_running
+
+    if is_running(home):
+        return "the running node takes it up now"
+    return f"the node takes it up when it runs: hefed node --home {home}"
+
+
+def _when(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))

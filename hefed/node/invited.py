@@ -1,0 +1,97 @@
+"""The studies that a home was invited to, read from its state beside the running process, for its people to decide on.
+
+Reads the database without writing to it. What an analyst wrote is validated as a study before anything of it is shown.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hefed.node.errors import NodeError
+from hefed.node.federation import shown
+from hefed.protocol import messages as m
+from hefed.protocol.board import Board
+from hefed.protocol.errors import ProtocolError
+from hefed.protocol.roster import Roster
+from hefed.study import Study
+
+LEAST_DIGITS = 8
+"""Of a study's hash, for a person to name it."""
+
+
+@dataclass(frozen=True)
+class Invited:
+    """One study with its record's first message, when that came (seconds since 1970), and whether it was approved."""
+
+    study: bytes
+    board: Board
+    came: float
+    approved: bool
+    ended: bool
+
+    @property
+    def definition(self) -> Study:
+        """What is asked."""
+        return self.board.study
+
+
+class Invitations:
+    """All studies in the state of a home, under the roster in force, oldest first."""
+
+    def __init__(self, home: Path, roster: Roster) -> None:
+        """Raises NodeError when there is no state."""
+        self._home, self._roster = home, roster
+        path = home / "state.sqlite"
+        if not path.exists():
+            raise NodeError(f"no study has come to {shown(home)} yet; is its node running? hefed node --home {home}")
+        try:
+            with self._reading(path) as db:
+                self.all = [one for one in map(self._read, self._rows(db)) if one is not None]
+        except sqlite3.Error as error:
+            raise NodeError(f"{shown(path)} cannot be read: {error}; try again, or look at the disk") from error
+
+    @staticmethod
+    @contextmanager
+    def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as db:
+            yield db
+
+    @staticmethod
+    def _rows(db: sqlite3.Connection) -> list[tuple[bytes, float, bytes, int, int]]:
+        return db.execute(
+            "SELECT entry.study, entry.at, entry.envelope, study.ended_at IS NOT NULL,"
+            " EXISTS (SELECT 1 FROM sent WHERE sent.study = entry.study AND sent.key = 'approval')"
+            " FROM entry JOIN study USING (study) WHERE entry.number = 0 ORDER BY entry.at"
+        ).fetchall()
+
+    def _read(self, row: tuple[bytes, float, bytes, int, int]) -> Invited | None:
+        study, came, envelope, ended, approved = row
+        board = Board(self._roster, study)
+        try:
+            board.post(m.read_message(envelope, self._roster))
+        except ProtocolError:
+            return None  # of another roster: it runs on, or ended, without a decision now
+        return Invited(study, board, came, bool(approved), bool(ended))
+
+    def running(self, named: str) -> Invited:
+        """The study that a person names by the first digits of its hash, or by its name where one study has it. Raises
+        NodeError.
+        """
+        running = [one for one in self.all if not one.ended]
+        digits = named.lower().replace(" ", "")
+        found = [one for one in running if len(digits) >= LEAST_DIGITS and one.study.hex().startswith(digits)]
+        found = found or [one for one in running if one.definition.id == named]
+        if len(found) == 1:
+            return found[0]
+        listed = "; ".join(f"{one.definition.id} {one.study.hex()[:16]}" for one in running) or "none"
+        if found:
+            raise NodeError(f"several studies have that name; name one by its hash: {listed}")
+        raise NodeError(f"no study like that waits or runs in {shown(self._home)}; there are: {listed}")
+
+    def before(self, one: Invited) -> Invited | None:
+        """The last study that was approved here before this one, of its name if there is one."""
+        earlier = [other for other in self.all if other.approved and other.came < one.came]
+        same = [other for other in earlier if other.definition.id == one.definition.id]
+        return (same or earlier or [None])[-1]  # type: ignore[list-item]

@@ -1,0 +1,117 @@
+"""`hefed node` and `hefed aggregator`: a member's home, its roster and its settings become a running process.
+
+Relies on `serving` to run it. The home is taken for this process alone; its standing goes to `status.json` and, where
+the settings ask for it, to a page for Prometheus.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hefed.node import metrics
+from hefed.node.errors import NodeError
+from hefed.node.federation import shown
+from hefed.node.files import lock_folder
+from hefed.node.home import Home
+from hefed.node.lifeline import Lifeline
+from hefed.node.serving import Region, serve_aggregator, serve_region
+from hefed.node.settings import FILE, Settings
+from hefed.node.status import StatusFile
+from hefed.protocol.errors import RosterError
+from hefed.protocol.roster import Member, Role, Roster
+
+PATIENCE = 2.0
+"""Seconds to wait for the home; a look at the status takes it for an instant."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A member's home with what follows from it: the roster in force, the member as that lists it, the settings."""
+
+    home: Home
+    roster: Roster
+    me: Member
+    settings: Settings
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where the aggregator is dialled. Raises NodeError when nobody says."""
+        addresses = self.settings.network.aggregator or self.roster.addresses
+        if not addresses:
+            raise NodeError(
+                f"the roster of {self.roster.federation} does not say where {self.roster.aggregator.name} is dialled; "
+                f"make its next version with --address HOST:PORT, or set [network] aggregator in "
+                f"{shown(self.home.folder / FILE)}"
+            )
+        return addresses
+
+    @property
+    def bind(self) -> str:
+        """Where the aggregator listens. Raises NodeError when nobody says."""
+        if self.settings.network.bind:
+            return self.settings.network.bind
+        if not self.roster.addresses:
+            raise NodeError(
+                f"neither [network] bind in {shown(self.home.folder / FILE)} nor the roster says on which port to "
+                "listen; set one"
+            )
+        return "*:" + self.roster.addresses[0].rpartition(":")[2]
+
+
+def standing(folder: Path, *roles: Role) -> Standing:
+    """The member at home there, who must have one of these roles. Raises NodeError, RosterError, SettingsError."""
+    home = Home(folder)
+    roster = home.in_force()
+    if roster is None:
+        raise NodeError(
+            f"no roster is in force in {shown(folder)}; sign one with all other members: hefed federation join "
+            f"FILE.roster --home {shown(folder)}"
+        )
+    me = home.me(roster)
+    if roles and not set(me.roles) & set(roles):
+        raise RosterError(
+            f"{me.name} is on the roster of {roster.federation} as {', '.join(me.roles)}, "
+            f"and not as {' or '.join(roles)}"
+        )
+    return Standing(home, roster, me, Settings.load(folder))
+
+
+def run_node(member: Standing, lifeline: Lifeline) -> None:
+    """A region's process, until its lifeline is cut. Raises NodeError."""
+    signed = member.home.signed().values()
+    earlier = [one.roster for one in signed if one.roster.version < member.roster.version and not one.missing]
+    settings = member.settings
+    region = Region(
+        folder=member.home.folder,
+        name=member.me.name,
+        roster=member.roster,
+        data=settings.data,
+        policy=settings.policy,
+        earlier=earlier,
+        keep_days=settings.operation.keep_days,
+    )
+    with _watched(member) as report:
+        serve_region(region, member.addresses, lifeline, proxy=settings.network.proxy, report=report)
+
+
+def run_aggregator(member: Standing, lifeline: Lifeline) -> None:
+    """The aggregator's process, until its lifeline is cut. Raises NodeError."""
+    with _watched(member) as report:
+        serve_aggregator(member.home.folder, member.roster, member.bind, lifeline, report=report)
+
+
+@contextmanager
+def _watched(member: Standing) -> Iterator[StatusFile]:
+    folder, port = member.home.folder, member.settings.operation.metrics_port
+    lock = lock_folder(folder, PATIENCE)
+    try:
+        status = StatusFile(folder)
+        if port is None:
+            yield status
+        else:
+            with metrics.serve(port, lambda: status.latest):
+                yield status
+    finally:
+        os.close(lock)

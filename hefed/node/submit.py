@@ -1,0 +1,133 @@
+"""`hefed submit`: an analyst asks the regions for a study, follows it, and opens the result that they seal to it.
+
+What opens the result is in an owner-only file of the folder from before the first message until the end, so the same
+command goes on where it was, whenever it was stopped.
+"""
+
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import zmq
+
+from hefed.node.analyst import AnalystClient, Submission
+from hefed.node.errors import NodeError, StudyFailedError
+from hefed.node.federation import replace_durably, shown
+from hefed.node.files import destroy, lock_folder, make_private_folder, read_private, write_private
+from hefed.node.following import Watcher, document_of, finding_of
+from hefed.node.identity import Identity
+from hefed.node.link import MemberLink
+from hefed.protocol import messages as m
+from hefed.protocol.board import Board
+from hefed.protocol.errors import ProtocolError
+from hefed.protocol.roster import Roster
+from hefed.report.progress import Progress
+from hefed.report.result import Document, write_result
+from hefed.study import Study
+
+SUBMISSION, RESULT = "submission.key", "result.json"
+
+
+@dataclass(frozen=True)
+class Analyst:
+    """Who submits: name and identity, the roster in force, and where the aggregator is dialled."""
+
+    name: str
+    identity: Identity
+    roster: Roster
+    addresses: tuple[str, ...]
+    proxy: str | None = None
+
+
+class _Watch(Watcher):
+    """Follows a study, and says why the aggregator is not to be reached when it is not."""
+
+    def __init__(self, study: Study, progress: Progress, link: MemberLink, *, timed: bool) -> None:
+        super().__init__(study, progress, timed=timed)
+        self._link, self._said = link, ""
+
+    def __call__(self, board: Board, message: m.Message | None) -> None:
+        """Called at every message, and in between."""
+        trouble = str(self._link.trouble() or "")
+        if trouble != self._said:
+            self._said = trouble
+            if trouble:
+                self._progress.note(trouble)
+        super().__call__(board, message)
+
+
+def submit(study: Study, analyst: Analyst, out: Path, progress: Progress) -> Document:
+    """Submits a study, or follows the one that was submitted from this folder, and writes the result there.
+
+    Raises NodeError, ProtocolError for a study that the roster does not allow, StudyFailedError when it ends without a
+    result.
+    """
+    make_private_folder(out)
+    lock = lock_folder(out)
+    try:
+        if (out / RESULT).exists():
+            raise NodeError(f"{shown(out / RESULT)} is there already; name another folder with --out")
+        submission, resumed = _submission(study, analyst, out)
+        progress.note(f"study {submission.study.hex()[:16]}" + (", submitted before" if resumed else ""))
+        board, watcher = _follow(study, analyst, submission, progress, timed=not resumed)
+        try:
+            document = document_of(study, board, watcher, finding_of(board, submission))
+        except StudyFailedError:
+            destroy(out / SUBMISSION)
+            raise
+        _write(document, out)
+        destroy(out / SUBMISSION)
+    finally:
+        os.close(lock)
+    return document
+
+
+def _submission(study: Study, analyst: Analyst, out: Path) -> tuple[Submission, bool]:
+    path = out / SUBMISSION
+    if not path.exists():
+        expires = int(time.time()) + study.security.deadline
+        submission = Submission(study, analyst.roster, analyst.name, expires)
+        submission.signed(analyst.identity.signer)  # whether the roster allows it, before anybody hears of it
+        write_private(path, submission.to_bytes())
+        return submission, False
+    try:
+        submission = Submission.from_bytes(read_private(path))
+    except ProtocolError as error:
+        raise NodeError(f"{shown(path)}: {error}; remove it to submit the study anew") from error
+    if submission.invitation.definition != study.public() or submission.analyst != analyst.name:
+        raise NodeError(
+            f"{shown(out)} holds another study that was submitted and has not ended; follow that one with its file as "
+            "it was, or name another folder with --out"
+        )
+    return submission, True
+
+
+def _follow(
+    study: Study, analyst: Analyst, submission: Submission, progress: Progress, *, timed: bool
+) -> tuple[Board, Watcher]:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    link = MemberLink(context, analyst.identity, analyst.roster, analyst.addresses, proxy=analyst.proxy)
+    watcher = _Watch(study, progress, link, timed=timed)
+    try:
+        client = AnalystClient(name=analyst.name, identity=analyst.identity, link=link, submission=submission)
+        return client.follow(watcher, patience=None), watcher
+    finally:
+        link.close()
+        context.destroy(linger=0)
+
+
+def _write(document: Document, out: Path) -> None:
+    partial = out / (RESULT + ".new")
+    with suppress(OSError):
+        partial.unlink()
+    try:
+        write_result(document, partial)
+        replace_durably(out / RESULT, partial.read_bytes())
+        partial.unlink()
+    except OSError as error:
+        reason = (error.strerror or "unknown reason").lower()
+        raise NodeError(
+            f"{shown(out / RESULT)} cannot be written: {reason}; mend that, and the same command goes on"
+        ) from error

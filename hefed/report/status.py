@@ -1,0 +1,103 @@
+"""How a node or the aggregator stands, on the screen. Relies on rich and on the plain values that the process wrote.
+
+Names and words in them may come from other parties: they are printed as text, never as markup.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_STATES = {
+    "pending": "waits for hefed approve or hefed refuse",
+    "running": "running",
+    "ended": "ended",
+}
+
+
+def print_status(running: bool, standing: Mapping[str, Any], to: Console) -> None:
+    """Prints the process, its connections, and a table of studies."""
+    for line in _process(running, standing):
+        to.print(line, soft_wrap=True)
+    if members := standing.get("members"):
+        to.print()
+        to.print(_members(members))
+    to.print()
+    studies = [one for one in standing.get("studies", ()) if one.get("phase") != "ended"]
+    if studies:
+        to.print(_studies(studies))
+    else:
+        to.print(Text("No study is running or waiting."))
+
+
+def _process(running: bool, standing: Mapping[str, Any]) -> list[Text]:
+    name, role = str(standing.get("name")), str(standing.get("role"))
+    written = _ago(standing.get("written"))
+    if not running:
+        return [
+            Text.assemble((f"{name} ({role}): not running", "bold red"), f"; this is how it stood {written}"),
+        ]
+    lines = [Text(f"{name} ({role}): running", style="bold green")]
+    if role == "region":
+        if standing.get("connected"):
+            lines.append(Text(f"Connected to the aggregator, ready since {_when(standing.get('ready_since'))}"))
+        else:
+            lines.append(Text("Not connected to the aggregator", style="yellow"))
+        if standing.get("trouble"):
+            lines.append(Text(str(standing["trouble"]), style="yellow"))
+        if standing.get("present"):
+            lines.append(Text(f"Connected members: {', '.join(map(str, standing['present']))}"))
+    if standing.get("notice"):
+        lines.append(Text(str(standing["notice"]), style="yellow"))
+    return lines
+
+
+def _members(members: list[Mapping[str, Any]]) -> Table:
+    table = _table("member", "connected", "since", "version")
+    for member in members:
+        connected = bool(member.get("connected"))
+        table.add_row(
+            Text(str(member["name"])),
+            Text("yes", style="green") if connected else Text("no", style="yellow"),
+            Text(_when(member.get("since")) if member.get("since") else ""),
+            Text(str(member.get("package") or "")),
+        )
+    return table
+
+
+def _studies(studies: list[Mapping[str, Any]]) -> Table:
+    table = _table("study", "of", "phase", "waits for", "until")
+    for study in studies:
+        number = study.get("round")
+        phase = str(study.get("phase")) + (f", round {number}" if number is not None else "")
+        state = study.get("state")
+        waits = ", ".join(map(str, study.get("waiting_for", ())))
+        table.add_row(
+            Text(f"{study.get('name') or ''}\n{str(study['study'])[:16]}"),
+            Text(str(study.get("analyst") or "")),
+            Text(phase),
+            Text(_STATES["pending"], style="bold yellow") if state == "pending" else Text(waits),
+            Text(_when(study.get("expires"))),
+        )
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def _when(at: object) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at)) if isinstance(at, int | float) else "?"
+
+
+def _ago(at: object) -> str:
+    if not isinstance(at, int | float):
+        return "before"
+    return f"at {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at))}"
