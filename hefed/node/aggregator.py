@@ -1,17 +1,30 @@
-"""The aggregator's process: one coordinator a study, everything stored before anything is delivered."""
+"""The aggregator's process: one coordinator a study, everything stored before anything is delivered.
+
+Relies on the store for what was said, on the link for who said it, and on the coordinator for every decision. A study
+that has ended is not kept in memory: it is read again for whoever asks for the rest of it.
+"""
 
 import logging
 import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import zmq
 
 from hefed.crypto.errors import CryptoError
+from hefed.node.connections import Connection, Connections
+from hefed.node.handshake import OURS, RosterState, Versions, differing_rosters, turned_away, welcome
 from hefed.node.identity import Identity
 from hefed.node.lifeline import Lifeline
-from hefed.node.link import BEAT, LINK_VERSION, AggregatorLink, Received
+from hefed.node.link import BEAT, AggregatorLink, Received
+from hefed.node.shelf import Shelf
 from hefed.node.store import Store
 from hefed.protocol import codec
 from hefed.protocol import messages as m
+from hefed.protocol.board import Board
 from hefed.protocol.coordinator import Coordinator, Entry, delivers_attachments, give_up
 from hefed.protocol.errors import EncodingError, ProtocolError
 from hefed.protocol.roster import Roster
@@ -21,30 +34,55 @@ log = logging.getLogger(__name__)
 
 MAX_STUDIES = 1000
 """Studies that may run at once."""
-GONE_AFTER = 2.0
-"""Seconds without a connection after which a member counts as gone; a reconnection within them is not noticed."""
+SHOWN_ENDED = 20
+"""Studies that have ended, of which `status` still tells."""
+
+Report = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass
+class _Record:
+    """How long a study's record is, and whom it concerns; the board has at least the invitation."""
+
+    board: Board
+    length: int
+    ended: bool = False
+    place: tuple[str, int] = ("", 0)
+    since: float = 0.0
+
+    def concerns(self, name: str) -> bool:
+        return self.board.phase is not Phase.INVITATION and (name in self.board.members or name == self.board.analyst)
 
 
 class AggregatorNode:
     """Relays, adds and waits. `run` returns when the lifeline is cut."""
 
-    def __init__(self, *, roster: Roster, identity: Identity, store: Store, link: AggregatorLink) -> None:
+    def __init__(
+        self, *, roster: Roster, identity: Identity, store: Store, link: AggregatorLink, report: Report | None = None
+    ) -> None:
+        """`report` gets the aggregator's standing, as plain values, about once a second."""
         self._roster, self._identity, self._store, self._link = roster, identity, store, link
+        self._name, self._report = roster.aggregator.name, report
         self._studies: dict[bytes, Coordinator] = {}
-        self._connections: dict[str, bytes] = {}
-        # Who was there before a restart has as long to come back as after a broken connection.
-        self._seen = {member.name: time.monotonic() for member in roster.members}
-        self._next: dict[tuple[str, bytes], int] = {}
-        for study in store.studies():
+        self._records: dict[bytes, _Record] = {}
+        self._ended: deque[dict[str, Any]] = deque(maxlen=SHOWN_ENDED)
+        self._connections = Connections(member.name for member in roster.members)
+        self._shelf = Shelf(store)
+        for study in store.running():
             self._restore(study)
 
+    def _coordinator(self, study: bytes) -> Coordinator:
+        return Coordinator(self._roster, self._identity.signer, study, partial(self._store.attachments, study))
+
     def _restore(self, study: bytes) -> None:
-        coordinator = Coordinator(self._roster, self._identity.signer, study)
+        coordinator = self._coordinator(study)
         now = time.time()  # the time for which the aggregator was away does not count against a phase
         for entry in self._store.entries(study):
             coordinator.restore(entry.envelope, entry.attachments, now)
         self._studies[study] = coordinator
+        self._records[study] = _Record(coordinator.board, self._store.length(study))
         log.info("took up study %s again in phase %s", study.hex()[:8], coordinator.board.phase)
+        self._follow_phase(study, now)
 
     def run(self, lifeline: Lifeline) -> None:
         """Serves until the lifeline is cut."""
@@ -60,59 +98,80 @@ class AggregatorNode:
             if time.monotonic() - beat >= BEAT:
                 beat = time.monotonic()
                 self._beat()
-            for study, coordinator in self._studies.items():
+            at_hand = self._connections.at_hand()
+            for study, coordinator in list(self._studies.items()):
                 now = time.time()
-                self._append(study, coordinator.tick(now, self._at_hand()), now)
+                self._append(study, coordinator.tick(now, at_hand), now)
             self._deliver()
         self._store.close()
 
-    def _at_hand(self) -> set[str]:
-        return {name for name, seen in self._seen.items() if time.monotonic() - seen <= GONE_AFTER}
-
     def _beat(self) -> None:
-        for name, connection in list(self._connections.items()):
-            if self._link.send(connection, {"type": "beat"}) is None:
-                del self._connections[name]
-                log.warning("%s is not connected any more", name)
-            else:
-                self._seen[name] = time.monotonic()
+        for name in self._connections.beat(self._link):
+            log.warning("%s is not connected any more", name)
+        self._let_go()
+        if self._report:
+            self._report(self.status())
 
-    # --- from members
-    # -------------------------------------------------------------------------------------------------------------
+    # --- from members -------------------------------------------------------------------------------------------------
 
     def _handle(self, received: Received) -> None:
         kind = received.header["type"]
         if kind == "hello":
             self._greet(received)
-        elif self._connections.get(received.sender) != received.connection:
+        elif kind == "probe":
+            self._answer_probe(received)
+        elif self._connections.get(received.connection, received.sender) is None:
             self._link.send(received.connection, {"type": "unknown"})
         elif kind == "message":
             self._take(received)
 
+    def _answer_probe(self, received: Received) -> None:
+        answer = {
+            "type": "probed",
+            "version": OURS.link,
+            "protocols": list(OURS.protocols),
+            "package": OURS.package,
+            "time": time.time(),
+            "roster": RosterState.of(self._roster).plain(),
+            "connected": self._connections.has_node(received.sender),
+        }
+        self._link.send(received.connection, answer)
+
     def _greet(self, received: Received) -> None:
-        name, wanted = received.sender, received.header.get("studies")
-        if received.header.get("version") != LINK_VERSION or not isinstance(wanted, dict):
-            words = f"the aggregator speaks version {LINK_VERSION} of the link, {name} another; install the same hefed"
+        name, wanted, theirs = received.sender, received.header.get("studies"), Versions.read(received.header)
+        protocol = OURS.common(theirs)
+        if protocol is None or not isinstance(wanted, dict):
+            words = turned_away(self._name, name, theirs)
+            log.warning("%s", words)
             self._link.send(received.connection, {"type": "turned away", "words": words})
             return
-        self._connections[name] = received.connection
-        self._seen[name] = time.monotonic()
+        only = received.header.get("only") is True
+        connection = Connection(received.connection, name, time.time(), theirs.package)
+        if only:
+            connection.only = frozenset(study for study in map(_study_of, wanted) if study)
+        self._connections.admit(connection)
+        self._store.commit()  # what is said to be here must be here after a fall of the machine too
         accepted = {}
-        for study, coordinator in self._studies.items():
-            if not self._concerns(coordinator, name):
-                continue
-            if coordinator.board.phase is Phase.ENDED and study.hex() not in wanted:
-                self._next[name, study] = self._store.length(study)  # it has ended there too, or never began
+        for study in {**self._studies, **dict.fromkeys(self._asked_again(wanted))}:
+            record = self._record(study)
+            if record is None or not record.concerns(name) or not connection.follows(study):
                 continue
             number = wanted.get(study.hex(), 0)
-            self._next[name, study] = number if isinstance(number, int) and number >= 0 else 0
+            connection.next[study] = number if type(number) is int and 0 <= number <= record.length else 0
             accepted[study.hex()] = self._store.sent_by(study, name)
-        self._link.send(received.connection, {"type": "welcome", "accepted": accepted})
-        log.info("%s is connected", name)
+        self._link.send(received.connection, welcome(protocol, accepted, self._roster, time.time()))
+        log.info("%s is connected%s", name, " to follow a study" if only else "")
+        theirs_roster = RosterState.read(received.header.get("roster"))
+        if words := differing_rosters(self._name, RosterState.of(self._roster), name, theirs_roster) or "":
+            log.warning("%s", words)
+
+    def _asked_again(self, wanted: Mapping[str, Any]) -> list[bytes]:
+        """Those of the studies that a member wants, that have ended here."""
+        return [study for study in map(_study_of, wanted) if study and self._store.has_ended(study)]
 
     def _take(self, received: Received) -> None:
         study, number, name = received.header.get("study"), received.header.get("number"), received.sender
-        if not isinstance(study, bytes) or len(study) != 32 or not isinstance(number, int) or not received.frames:
+        if not isinstance(study, bytes) or len(study) != 32 or type(number) is not int or not received.frames:
             return
         accepted = self._store.sent_by(study, name)
         if number != accepted:
@@ -126,64 +185,154 @@ class AggregatorNode:
         try:
             self._require_own(received, coordinator)
             envelope, *attachments = received.frames
-            entries = coordinator.receive(envelope, tuple(attachments), now, self._at_hand())
+            entries = coordinator.receive(envelope, tuple(attachments), now, self._connections.at_hand())
         except (ProtocolError, CryptoError) as error:
             words = m.printable(f"refused a message of {name}: {error}")
             log.warning("%s", words)
             self._link.send(received.connection, {"type": "refused", "study": study, "words": words})
             # Only those with a part in a study can end it, and they could do so by refusing their part.
             fault = ProtocolError(words)
-            entries = give_up(coordinator, fault, now) if self._concerns(coordinator, name) else []
+            entries = give_up(coordinator, fault, now) if _Record(coordinator.board, 0).concerns(name) else []
         else:
-            self._studies[study] = coordinator
+            self._begin(study, coordinator, now)
         self._append(study, entries, now)
 
     def _require_own(self, received: Received, coordinator: Coordinator) -> None:
-        if coordinator.board.phase is not Phase.INVITATION and not self._concerns(coordinator, received.sender):
+        has_part = _Record(coordinator.board, 0).concerns(received.sender)
+        if coordinator.board.phase is not Phase.INVITATION and not has_part:
             raise ProtocolError(f"{received.sender} has no part in this study")
         sender = _stated_sender(received.frames[0])
         if sender != received.sender:
             raise ProtocolError(f"{received.sender} sent a message of {sender}")
 
     def _new_study(self, study: bytes) -> Coordinator | None:
-        running = sum(coordinator.board.phase is not Phase.ENDED for coordinator in self._studies.values())
-        if running >= MAX_STUDIES or self._store.length(study):
+        if len(self._studies) >= MAX_STUDIES or self._store.length(study):
             log.warning("no room for another study, or one that has ended; nothing is done")
             return None
-        return Coordinator(self._roster, self._identity.signer, study)
+        return self._coordinator(study)
 
-    # --- to members
-    # ---------------------------------------------------------------------------------------------------------------
+    def _begin(self, study: bytes, coordinator: Coordinator, now: float) -> None:
+        """Takes in a study whose invitation has come, for every connection that it concerns."""
+        if study in self._studies:
+            return
+        board = coordinator.board
+        self._studies[study] = coordinator
+        record = self._records[study] = _Record(board, 0)
+        self._store.add_study(study, name=str(board.study.id), analyst=board.analyst, began=now)
+        for connection in self._connections:
+            if record.concerns(connection.name) and connection.follows(study):
+                connection.next[study] = 0
+
+    # --- studies ------------------------------------------------------------------------------------------------------
 
     def _append(self, study: bytes, entries: list[Entry], now: float) -> None:
         if not entries:
             return
-        self._store.add_study(study)
-        number = self._store.length(study)
-        for offset, entry in enumerate(entries):
-            self._store.append(study, number + offset, entry.message, now, entry.attachments)
-        self._store.commit()
+        record = self._records[study]
+        for entry in entries:
+            self._store.append(study, record.length, entry.message, now, entry.attachments)
+            record.length += 1
+        self._follow_phase(study, now)
 
-    def _concerns(self, coordinator: Coordinator, name: str) -> bool:
-        board = coordinator.board
-        return board.phase is not Phase.INVITATION and (name in board.members or name == board.analyst)
+    def _follow_phase(self, study: bytes, now: float) -> None:
+        board, record = self._studies[study].board, self._records[study]
+        place = str(board.phase), len(board.rounds)
+        if place != record.place:
+            record.place, record.since = place, now
+        if board.phase is Phase.ENDED:
+            self._ended.append(self._study_standing(study))
+            words = board.outcome.words if board.outcome else ""
+            self._store.end_study(study, now, words)
+            del self._studies[study]
+            record.ended = True
+
+    def _record(self, study: bytes) -> _Record | None:
+        """Of a study that runs, or has ended and is wanted again: then its invitation says whom it concerns."""
+        if study not in self._records:
+            board, length = Board(self._roster, study), self._store.length(study)
+            try:
+                board.post(m.read_message(self._store.bare_entry(study, 0).envelope, self._roster))
+            except (ProtocolError, TypeError):
+                return None  # it began under another roster, or its messages are not kept any more
+            self._records[study] = _Record(board, length, ended=True)
+        return self._records[study]
+
+    def _let_go(self) -> None:
+        """Forgets ended studies that no connection waits for."""
+        waited_for = {study for connection in self._connections for study in connection.next}
+        for study in [one for one, record in self._records.items() if record.ended and one not in waited_for]:
+            del self._records[study]
+
+    # --- to members ---------------------------------------------------------------------------------------------------
 
     def _deliver(self) -> None:
-        for study, coordinator in self._studies.items():
-            length = self._store.length(study)
-            for name, connection in list(self._connections.items()):
-                if not self._concerns(coordinator, name):
-                    continue
-                number = self._next.get((name, study), 0)
-                while number < length and self._send_entry(coordinator, name, connection, study, number):
-                    number += 1
-                self._next[name, study] = number
+        self._store.commit()  # what arrived in one turn is flushed together, and nothing leaves before
+        behind: dict[bytes, list[Connection]] = {}
+        for connection in self._connections:
+            for study, number in list(connection.next.items()):
+                if number < self._records[study].length:
+                    behind.setdefault(study, []).append(connection)
+                elif self._records[study].ended:
+                    del connection.next[study]
+        for study, connections in behind.items():
+            self._catch_up(study, self._records[study], connections)
 
-    def _send_entry(self, coordinator: Coordinator, name: str, connection: bytes, study: bytes, number: int) -> bool:
-        entry = self._store.entry(study, number)
-        attachments = entry.attachments if delivers_attachments(coordinator.board, entry.kind, name) else ()
-        header = {"type": "entry", "study": study, "number": number}
-        return self._link.send(connection, header, entry.envelope, *attachments) is True
+    def _catch_up(self, study: bytes, record: _Record, behind: list[Connection]) -> None:
+        """Entry after entry, each read once for all who are at it; who takes no more for now is left out."""
+        for number in range(min(one.next[study] for one in behind), record.length):
+            at_it = [one for one in behind if one.next[study] == number]
+            if not at_it:
+                continue
+            entry = self._store.bare_entry(study, number)
+            header = {"type": "entry", "study": study, "number": number}
+            for whole in (False, True):
+                some = [one for one in at_it if delivers_attachments(record.board, entry.kind, one.name) is whole]
+                attachments = self._shelf.attachments(study, number) if whole and some else ()
+                taken = self._link.send_all([one.key for one in some], header, entry.envelope, *attachments)
+                for one, sent in zip(some, taken, strict=True):
+                    if sent:
+                        one.next[study] = number + 1
+                    else:
+                        behind.remove(one)
+
+    # --- for people ---------------------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """Who is connected, and for each study what it waits for, as plain values."""
+        return {
+            "role": "aggregator",
+            "name": self._name,
+            "members": self._connections.standing(),
+            "studies": [*map(self._study_standing, self._studies), *self._ended],
+        }
+
+    def _study_standing(self, study: bytes) -> dict[str, Any]:
+        record, board = self._records[study], self._studies[study].board
+        waiting_for = board.missing() if board.phase is not Phase.ENDED else ()
+        if not waiting_for and board.phase in (Phase.CONTRIBUTION, Phase.OPENING):
+            waiting_for = tuple(sorted(board.cohort_keyholders))
+        return {
+            "study": study.hex(),
+            "name": board.study.id,
+            "analyst": board.analyst,
+            "phase": str(board.phase),
+            "round": board.round.number if board.rounds else None,
+            "waiting_for": list(waiting_for),
+            "since": record.since,
+            "expires": float(board.invitation.expires),
+            "outcome": board.outcome.words if board.outcome else None,
+        }
+
+
+def _study_of(wanted: object) -> bytes | None:
+    """The hash of a study that a greeting names, in the one form that ours have."""
+    if isinstance(wanted, str) and len(wanted) == 64:
+        try:
+            study = bytes.fromhex(wanted)
+        except ValueError:
+            return None
+        return study if len(study) == 32 and study.hex() == wanted else None
+    return None
 
 
 def _stated_sender(envelope: bytes) -> str:
