@@ -14,7 +14,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -253,10 +253,18 @@ class Store:
 
     def entry(self, study: bytes, number: int) -> StoredEntry:
         """One entry with all attachments that are kept here."""
+        return replace(self.bare_entry(study, number), attachments=self.attachments(study, number))
+
+    def bare_entry(self, study: bytes, number: int) -> StoredEntry:
+        """One entry without its attachments, which can be long."""
         kind, at, envelope = self._run(
             "SELECT kind, at, envelope FROM entry WHERE study = ? AND number = ?", study, number
         ).fetchone()
-        return StoredEntry(number, kind, at, envelope, self._attachments("attachment", study, number))
+        return StoredEntry(number, kind, at, envelope, ())
+
+    def attachments(self, study: bytes, number: int) -> tuple[bytes, ...]:
+        """The attachments of an entry, as far as they are kept here."""
+        return self._attachments("attachment", study, number)
 
     def entries(self, study: bytes) -> Iterator[StoredEntry]:
         """The whole record, in order."""

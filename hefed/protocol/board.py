@@ -50,7 +50,7 @@ class Board:
     # --- what follows from the record
     # -------------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def members(self) -> tuple[str, ...]:
         """Everybody with a part in the study but the analyst and the aggregator, sorted."""
         return tuple(sorted({*self.study.contributors, *self.study.keyholders, *self.study.readers}))

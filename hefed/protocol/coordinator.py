@@ -6,7 +6,7 @@ round; it can only refuse service. Sans-IO: the caller passes the time and who i
 it delivers it, and delivers entries in order.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from hefed.crypto.contribution import RunningSum
@@ -88,14 +88,21 @@ def delivers_attachments(board: Board, kind: str, recipient: str) -> bool:
 class Coordinator:
     """The aggregator's part in one study. `receive` and `tick` return the entries that the record grows by."""
 
-    def __init__(self, roster: Roster, signer: m.Signer, study: bytes) -> None:
+    def __init__(
+        self, roster: Roster, signer: m.Signer, study: bytes, stored: Callable[[int], tuple[bytes, ...]]
+    ) -> None:
+        """`stored` gives back the attachments of an entry that the caller has stored, by its place in the record: many
+        contributions may be longer than the memory.
+        """
         self.board = Board(roster, study)
         self._signer = signer
         self._name = roster.aggregator.name
         self._waits_since = self._asked_since = 0.0
         self._waits_in: tuple[Phase, int, bool] | None = None
         self._slow: set[str] = set()  # keyholders that were asked and did not answer in time; the first to be left out
-        self._contributions: dict[str, bytes] = {}
+        self._stored = stored
+        self._length = 0
+        self._contributions: dict[str, int] = {}  # where in the record those of the round under way are
         self._sum: RunningSum | None = None
         self._total: bytes | None = None
 
@@ -161,7 +168,8 @@ class Coordinator:
         if grown is not None:
             grown.add(entry.attachments[0])
             self._sum = grown
-            self._contributions[entry.message.sender] = entry.attachments[0]
+            self._contributions[entry.message.sender] = self._length
+        self._length += 1
         if isinstance(content, m.Answer):
             self._slow.discard(entry.message.sender)
         if isinstance(content, m.Open):
@@ -246,7 +254,7 @@ class Coordinator:
         gone = set(self.board.study.contributors) - set(self.board.round.checks)
         if indispensable(self.board) or (gone & connected and not self._goes_on(now)):
             return None
-        attachments = (self._packed_sum(), *(self._contributions[name] for name in sorted(gone)))
+        attachments = (self._packed_sum(), *(self._stored(self._contributions[name])[0] for name in sorted(gone)))
         return m.Sum(round=self.board.round.number, absent=sorted(gone)), attachments
 
     def _end(self, now: float, connected: set[str]) -> Due:

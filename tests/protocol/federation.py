@@ -60,7 +60,9 @@ class Federation:
         self.roster = Roster.of("test", 1, [self._listed(name) for name in names])
         self.submission = Submission(study, self.roster, "analyst", int(NOW) + study.security.deadline)
         self.tables = study.tables | overrides
-        self.coordinator = Coordinator(self.roster, self.signers["aggregator"], self.submission.study)
+        self.coordinator = Coordinator(
+            self.roster, self.signers["aggregator"], self.submission.study, lambda number: self.log[number].attachments
+        )
         self.parties = {name: Party(name, self.signers[name]) for name in study.members}
         self.present = set(study.members)
         self.now = NOW

@@ -219,7 +219,12 @@ def test_a_night_without_the_aggregator_counts_for_no_wait(long_study: Study, fi
     federation.run()
     assert federation.board.phase is Phase.ACKNOWLEDGEMENT
     federation.now += NIGHT
-    coordinator = Coordinator(federation.roster, federation.signers["aggregator"], federation.submission.study)
+    coordinator = Coordinator(
+        federation.roster,
+        federation.signers["aggregator"],
+        federation.submission.study,
+        lambda number: federation.log[number].attachments,
+    )
     for entry in federation.log:
         coordinator.restore(entry.message.envelope, entry.attachments, federation.now)
     federation.coordinator = coordinator
