@@ -29,7 +29,8 @@ def approve(
     from hefed.node.decision import Decision, Decisions
 
     with mendable():
-        member, invited = _invited(study, home)
+        member, invitations, invited = _invited(study, home)
+        _show(invitations, invited)
         if look:
             _table(member, invited)
             return
@@ -55,39 +56,35 @@ def refuse(
     from hefed.protocol.messages import printable
 
     with mendable():
-        member, invited = _invited(study, home)
+        member, _, invited = _invited(study, home)
         if not words.strip() or printable(words) != words:
             raise InputError("--because needs one sentence of printable text; the analyst reads it")
         if not yes:
-            confirm(f"Refuse this study as {member.me.name}, for all regions?", "nothing was signed")
+            print(f"{invited.definition.id} ({invited.study.hex()[:16]}): {invited.definition.purpose}")
+            confirm(f"Refuse it as {member.me.name}? That ends it for all regions.", "nothing was signed")
         decision = Decision(study=invited.study, answer="refused", words=words, at=time.time())
         Decisions(home, member.home.identity).write(decision)
     print(f"Refused {invited.definition.id} ({invited.study.hex()[:16]}); {_then(home)}")
 
 
-def _invited(study: str, home: Home) -> tuple["Standing", "Invited"]:
-    """The study, shown on the screen."""
+def _invited(study: str, home: Home) -> tuple["Standing", "Invitations", "Invited"]:
     from hefed.node.invited import Invitations
     from hefed.node.operate import standing
-    from hefed.report.invitation import print_invitation
-    from hefed.report.table import console
 
     member = standing(home, "contributor", "keyholder", "reader")
     invitations = Invitations(home, member.roster)
-    invited = invitations.running(study)
-    board, to = invited.board, console()
-    print_invitation(invited.definition, invited.study, board.analyst, _when(board.invitation.expires), to)
-    _compare(invitations, invited)
-    return member, invited
+    return member, invitations, invitations.running(study)
 
 
-def _compare(invitations: "Invitations", invited: "Invited") -> None:
-    from hefed.report.invitation import print_differences
+def _show(invitations: "Invitations", invited: "Invited") -> None:
+    from hefed.report.invitation import print_differences, print_invitation
     from hefed.report.table import console
 
+    to, board = console(), invited.board
+    print_invitation(invited.definition, invited.study, board.analyst, _when(board.invitation.expires), to)
     before = invitations.before(invited)
     if before is not None:
-        print_differences(before.definition, _when(before.came), invited.definition, console())
+        print_differences(before.definition, _when(before.came), invited.definition, to)
 
 
 def _table(member: "Standing", invited: "Invited") -> bytes | None:

@@ -21,7 +21,7 @@ NAMELESS_SECONDS = 1.0
 """How long a round may go without a first contribution, which says its purpose, before it is shown without one."""
 
 PHASES = {
-    Phase.INVITATION: "starting the parties",
+    Phase.INVITATION: "waiting for the parties",
     Phase.APPROVAL: "regions read their tables and approve",
     Phase.DEALING: "contributors deal their keys",
     Phase.ACKNOWLEDGEMENT: "keyholders look at their shares",

@@ -28,6 +28,8 @@ from hefed.report.result import Document, write_result
 from hefed.study import Study
 
 SUBMISSION, RESULT = "submission.key", "result.json"
+SHORT = 3600
+"""Seconds of a deadline that leave people little time to approve."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ def submit(study: Study, analyst: Analyst, out: Path, progress: Progress) -> Doc
             raise NodeError(f"{shown(out / RESULT)} is there already; name another folder with --out")
         submission, resumed = _submission(study, analyst, out)
         progress.note(f"study {submission.study.hex()[:16]}" + (", submitted before" if resumed else ""))
+        if not resumed and study.security.deadline < SHORT:
+            progress.note(
+                f"the study ends in {study.security.deadline} s at the latest, its approvals included; a longer "
+                "[security] deadline gives people time"
+            )
         board, watcher = _follow(study, analyst, submission, progress, timed=not resumed)
         try:
             document = document_of(study, board, watcher, finding_of(board, submission))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from hefed.report.roster import in_lines
@@ -22,12 +23,16 @@ def print_invitation(study: Study, digest: bytes, analyst: str, until: str, to: 
     to.print(Text(study.id, style="bold"))
     to.print(Text(study.purpose), soft_wrap=True)
     to.print()
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, style="bold")
+    grid.add_column(overflow="fold")
     for label, words in _lines(study, analyst, until):
-        to.print(Text.assemble((f"{label:<13}", "bold"), words), soft_wrap=True)
+        grid.add_row(Text(label), Text(words))
+    to.print(grid)
     to.print()
     to.print(Text("What its sums open to the readers, over all regions together:", style="bold"))
     for words in released(study):
-        to.print(Text(f"- {words}"), soft_wrap=True)
+        _item(words, to)
     to.print()
     to.print(Text("Hash of the study; an approval is for this one and no other:"))
     for line in in_lines(" ".join(digest.hex()[at : at + 8] for at in range(0, 64, 8)), 4):
@@ -94,7 +99,15 @@ def print_differences(before: Study, when: str, now: Study, to: Console) -> None
     to.print(Text(f"Against {before.id}, approved here before ({when}):", style="bold"))
     changed = differences(before, now)
     for words in changed or ["the same definition; both together tell more than one where the tables differ a little"]:
-        to.print(Text(f"- {words}"), soft_wrap=True)
+        _item(words, to)
+
+
+def _item(words: str, to: Console) -> None:
+    grid = Table.grid()
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row("- ", Text(words))
+    to.print(grid)
 
 
 def _flat(value: Any, place: str = "") -> dict[str, Any]:

@@ -244,7 +244,7 @@ def test_a_whole_study_takes_less_than_20_seconds(run_of: RunOf) -> None:
 def test_progress_is_plain_lines_in_a_pipe(demo: Outcome) -> None:
     assert "\x1b" not in demo.out + demo.err
     lines = demo.err.splitlines()
-    assert lines[0].endswith("starting the parties")
+    assert lines[0].endswith("waiting for the parties")
     assert lines[-1].endswith("finished")
     assert any("round 5, newton: encrypted contributions" in line for line in lines)
     assert all(line.split()[1] == "s" and float(line.split()[0]) >= 0 for line in lines)
