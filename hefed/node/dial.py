@@ -114,6 +114,8 @@ class Dialler:
         """The one that is being tried, or in use."""
         self.descriptor = -1
         """Of the connection in use."""
+        self.tried_all = False
+        """Whether every address has failed at least once."""
         self._troubles: dict[str, t.Trouble] = {}
         self._turns: deque[str] = deque()
         self._endpoints: deque[str] = deque()
@@ -242,6 +244,7 @@ class Dialler:
         if self._endpoints:
             self._dial(self._endpoints.popleft(), now)
             return
+        self.tried_all = self.tried_all or (self._noted and not self._turns)
         if now < self._due:
             return
         if not self._turns:
@@ -275,4 +278,4 @@ class Dialler:
             self._dealer.connect(where)
         except zmq.ZMQError as error:
             self._dialled = None
-            self._note(t.not_reached(self._places, self.address, OSError(error.errno, error.strerror)))
+            self._note(t.not_reached(self._places, self.address, OSError(error.errno, zmq.strerror(error.errno))))

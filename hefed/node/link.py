@@ -94,24 +94,18 @@ class AggregatorLink:
         _prepare(self.socket, identity)
         self.socket.curve_server = True
         self.socket.router_mandatory = True
-        address = address.removeprefix("tcp://")
         try:
             self.socket.bind(f"tcp://{address}")
         except zmq.ZMQError as error:
             self.close()
             raise NodeError(
-                f"cannot listen on {address}: {(error.strerror or 'unknown reason').lower()}; choose an address of "
+                f"cannot listen on {address}: {zmq.strerror(error.errno).lower()}; choose an address of "
                 "this machine and a free port, or stop what uses it"
             ) from error
         # An IPv4 address is one of IPv6 to a socket that does both; people and other programs know it as it was.
         taken = self.socket.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://")
         self.address = re.sub(r"\[::ffff:([0-9.]+)\]", r"\1", taken)
         """Where it listens, host:port."""
-
-    @property
-    def endpoint(self) -> str:
-        """Where it listens, host:port."""
-        return self.address
 
     def callback(self, domain: str, key: bytes) -> bool:
         """Called by the authenticator: whether a key is on the roster."""
@@ -172,14 +166,13 @@ class MemberLink:
         context: "zmq.Context[zmq.Socket[bytes]]",
         identity: Identity,
         roster: Roster,
-        addresses: Sequence[str] | str,
+        addresses: Sequence[str],
         *,
         proxy: str | None = None,
     ) -> None:
         """`addresses` are tried in turn, host:port each; `proxy`, host:port, speaks SOCKS5. Raises NodeError when one
         is no address.
         """
-        listed = [addresses] if isinstance(addresses, str) else addresses
         me = next((member.name for member in roster.members if member.transport == identity.transport_public), None)
         self._roster = roster
         self._places = t.Places(me or "this member", roster.aggregator.name, roster.federation, roster.version)
@@ -187,8 +180,7 @@ class MemberLink:
         _prepare(self.socket, identity)
         self.socket.curve_serverkey = z85.encode(roster.aggregator.transport)
         try:
-            stripped = [one.removeprefix("tcp://") for one in listed]
-            self._dialler = Dialler(self.socket, stripped, self._places, proxy)
+            self._dialler = Dialler(self.socket, addresses, self._places, proxy)
         except RosterError as error:
             self.socket.close()
             raise NodeError(str(error)) from error
@@ -215,6 +207,11 @@ class MemberLink:
     def address(self) -> str:
         """The aggregator's address that is in use, or being tried."""
         return self._dialler.address
+
+    @property
+    def tried_all(self) -> bool:
+        """Whether all addresses have been tried, or one is connected, so that `trouble` is not of the first alone."""
+        return self.connected or self._dialler.tried_all
 
     def trouble(self) -> t.Trouble | None:
         """Why the aggregator has not greeted this member; None when it has, or nothing is known yet."""

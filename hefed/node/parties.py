@@ -125,7 +125,7 @@ class Parties:
             ProcessConfig(
                 role="aggregator" if name == AGGREGATOR else "region",
                 name=name,
-                endpoint=f"tcp://127.0.0.1:{port}",
+                endpoint=f"127.0.0.1:{port}",
                 endpoint_file=str(self.endpoint_file.resolve()),
                 table=str(table.resolve()) if table else None,
                 leave_nothing=self._leave_nothing,

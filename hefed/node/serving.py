@@ -66,7 +66,7 @@ def serve_region(
     test_engines()
     identity = Identity.load(region.folder)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    link = MemberLink(context, identity, region.roster, endpoints[0])
+    link = MemberLink(context, identity, region.roster, endpoints, proxy=proxy)
     consent = Consent(region.name, region.data, region.policy, Decisions(region.folder, identity))
     try:
         RegionNode(
@@ -91,6 +91,8 @@ def serve_aggregator(
     endpoint: str,
     lifeline: Lifeline,
     *,
+    earlier: Sequence[Roster] = (),
+    keep_days: float = 30.0,
     announce: Callable[[str], None] | None = None,
     report: Report | None = None,
 ) -> None:
@@ -99,9 +101,9 @@ def serve_aggregator(
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     link = AggregatorLink(context, identity, roster, endpoint)
     try:
-        node = AggregatorNode(roster=roster, identity=identity, store=Store(folder), link=link)
+        node = AggregatorNode(roster=roster, identity=identity, store=Store(folder), link=link, report=report)
         if announce:
-            announce(link.endpoint)
+            announce(link.address)
         node.run(lifeline)
     finally:
         link.close()

@@ -91,7 +91,7 @@ def run(
 def follow(parties: Parties, submission: Submission, watch: Callable[[Board, m.Message | None], None]) -> Board:
     """Submits a study to running parties and follows it to its end."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    link = MemberLink(context, parties.analyst, parties.roster, _endpoint(parties))
+    link = MemberLink(context, parties.analyst, parties.roster, [_endpoint(parties)])
     try:
         client = AnalystClient(name=ANALYST, identity=parties.analyst, link=link, submission=submission)
         return client.follow(watch)

@@ -99,8 +99,8 @@ def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
         ended = hefed("simulate", study, "--out", tmp_path / "out", "--port", str(port))
     assert (ended.code, ended.out) == (2, "")
     *progress, sentence = ended.err.splitlines()
-    assert sentence.startswith(f"hefed: the aggregator has stopped: cannot listen on tcp://127.0.0.1:{port}: ")
-    assert sentence.endswith("choose another port or stop what uses it")
+    assert sentence.startswith(f"hefed: the aggregator has stopped: cannot listen on 127.0.0.1:{port}: ")
+    assert sentence.endswith("choose an address of this machine and a free port, or stop what uses it")
     assert "Traceback" not in ended.err
     assert len(progress) <= 1
     assert processes_of(tmp_path) == {}

@@ -222,7 +222,7 @@ class Run:
             (self.folder / name / "roster.cbor").write_bytes(self.parties.roster.to_bytes())
 
     def _connect_through(self, port: int) -> None:
-        (self.folder / "proxy").write_text(f"tcp://127.0.0.1:{port}")
+        (self.folder / "proxy").write_text(f"127.0.0.1:{port}")
         for name in self.study.members:
             config = ProcessConfig.read(self.folder / name)
             config.model_copy(update={"endpoint_file": str(self.folder / "proxy")}).write(self.folder / name)

@@ -38,6 +38,12 @@ class FakeLink:
         self.sent.append((header, tuple(frames)))
         return True
 
+    def send_all(self, connections: list[bytes], *given: Any) -> list[bool]:
+        return [self.send(connection, *given) for connection in connections]
+
+    def greet(self, studies: dict[str, int]) -> None:
+        self.send({"type": "hello", "studies": studies})
+
     def take(self, kind: str) -> list[tuple[dict[str, Any], tuple[bytes, ...]]]:
         """What was sent of a kind since the last look; everything else is forgotten."""
         found = [one for one in self.sent if one[0]["type"] == kind]

@@ -54,7 +54,7 @@ class Federation:
 
     @contextmanager
     def member(self, identity: Identity, roster: Roster | None = None) -> Iterator[MemberLink]:
-        link = MemberLink(self._context, identity, roster or self.roster, self.link.address)
+        link = MemberLink(self._context, identity, roster or self.roster, [self.link.address])
         try:
             yield link
         finally:
@@ -151,7 +151,7 @@ class Hostile:
     def __enter__(self) -> "Hostile":
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         endpoint = wait_for(self._run.parties.endpoint)
-        self.link = MemberLink(self._context, self.identity, self._run.parties.roster, endpoint)
+        self.link = MemberLink(self._context, self.identity, self._run.parties.roster, [endpoint])
         wait_for(self.link.news)
         return self
 

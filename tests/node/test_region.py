@@ -54,13 +54,13 @@ class Alone:
         self.folder.mkdir()
         self.decide("approved")
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.link = AggregatorLink(self._context, identities["aggregator"], self.roster, "tcp://127.0.0.1:0")
+        self.link = AggregatorLink(self._context, identities["aggregator"], self.roster, "127.0.0.1:0")
         self._switch = Switch()
         self._heard: list[Received] = []
         self._thread = threading.Thread(target=self._serve)
 
     def _serve(self) -> None:
-        link = MemberLink(self._context, self.identities["halland"], self.roster, self.link.endpoint)
+        link = MemberLink(self._context, self.identities["halland"], self.roster, [self.link.address])
         store, identity = Store(self.folder), self.identities["halland"]
         consent = Consent("halland", self.study.tables["halland"], self.policy, self.decisions)
         node = RegionNode(
