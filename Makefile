@@ -3,6 +3,7 @@
 #   make demo    set up, then three regions fit a Cox model; needs Python >= 3.11 and nothing else
 #   make test    set up, then all tests
 #   make bench   what each step of an encrypted round costs
+#   make load    what an aggregator needs for many regions and long vectors: minutes
 #   make lint    style         make types    static types
 #   make wheelhouse            a folder and a tar file to install hefed from, without internet
 #   make requirements          pin the newest releases that pyproject.toml allows, with hashes
@@ -13,7 +14,7 @@ READY  := $(VENV)/.ready
 DEMO   ?= demo
 WHEELHOUSE ?= wheelhouse
 
-.PHONY: demo test bench lint types format wheelhouse requirements clean
+.PHONY: demo test bench load lint types format wheelhouse requirements clean
 
 demo: $(READY)
 	@echo 'The three tables are one public data set of one hospital, dealt out by row number; they are not the patients of'
@@ -26,6 +27,9 @@ test: $(READY)
 
 bench: $(READY)
 	$(VENV)/bin/python -m pytest benchmarks --benchmark-max-time=0.2 --benchmark-columns=min,median,rounds
+
+load: $(READY)
+	$(VENV)/bin/python -m benchmarks.load
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

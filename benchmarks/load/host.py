@@ -138,7 +138,7 @@ class _Line:
 def _serve(config: HostConfig, name: str, context: "zmq.Context[zmq.Socket[bytes]]", line: _Line) -> None:
     folder = Path(config.folder) / name
     roster, identity = Roster.from_bytes((folder / ROSTER).read_bytes()), Identity.load(folder)
-    link = MemberLink(context, identity, roster, config.endpoint)
+    link = MemberLink(context, identity, roster, [config.endpoint])
     try:
         RegionNode(
             name=name,

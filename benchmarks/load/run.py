@@ -253,7 +253,7 @@ def _follow(parties: Parties, submission: Submission, endpoint: str, hosts: list
                 host.require()
 
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    link = MemberLink(context, parties.analyst, parties.roster, endpoint)
+    link = MemberLink(context, parties.analyst, parties.roster, [endpoint])
     try:
         client = AnalystClient(name=ANALYST, identity=parties.analyst, link=link, submission=submission)
         board = client.follow(watch)
