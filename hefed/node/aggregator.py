@@ -7,7 +7,7 @@ that has ended is not kept in memory: it is read again for whoever asks for the 
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ from hefed.node.handshake import OURS, RosterState, Versions, differing_rosters,
 from hefed.node.identity import Identity
 from hefed.node.lifeline import Lifeline
 from hefed.node.link import BEAT, AggregatorLink, Received
+from hefed.node.rosters import Rosters
 from hefed.node.shelf import Shelf
 from hefed.node.store import Store
 from hefed.protocol import codec
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 MAX_STUDIES = 1000
 """Studies that may run at once."""
+SWEEP = 600.0
+"""Seconds between looks for what has been kept long enough."""
 SHOWN_ENDED = 20
 """Studies that have ended, of which `status` still tells."""
 
@@ -58,11 +61,24 @@ class AggregatorNode:
     """Relays, adds and waits. `run` returns when the lifeline is cut."""
 
     def __init__(
-        self, *, roster: Roster, identity: Identity, store: Store, link: AggregatorLink, report: Report | None = None
+        self,
+        *,
+        roster: Roster,
+        identity: Identity,
+        store: Store,
+        link: AggregatorLink,
+        earlier: Sequence[Roster] = (),
+        keep_days: float = 30.0,
+        report: Report | None = None,
     ) -> None:
-        """`report` gets the aggregator's standing, as plain values, about once a second."""
+        """`earlier` are rosters that were in force before, for studies that began under them. Ciphertexts of a study
+        stay for `keep_days` after its end. `report` gets the aggregator's standing, as plain values, about once a
+        second.
+        """
         self._roster, self._identity, self._store, self._link = roster, identity, store, link
         self._name, self._report = roster.aggregator.name, report
+        self._rosters = Rosters(self._name, roster, earlier)
+        self._keep_seconds, self._swept = keep_days * 86400, 0.0
         self._studies: dict[bytes, Coordinator] = {}
         self._records: dict[bytes, _Record] = {}
         self._ended: deque[dict[str, Any]] = deque(maxlen=SHOWN_ENDED)
@@ -72,7 +88,8 @@ class AggregatorNode:
             self._restore(study)
 
     def _coordinator(self, study: bytes) -> Coordinator:
-        return Coordinator(self._roster, self._identity.signer, study, partial(self._store.attachments, study))
+        roster = self._rosters.of(self._store, study)
+        return Coordinator(roster, self._identity.signer, study, partial(self._store.attachments, study))
 
     def _restore(self, study: bytes) -> None:
         coordinator = self._coordinator(study)
@@ -82,6 +99,9 @@ class AggregatorNode:
         self._studies[study] = coordinator
         self._records[study] = _Record(coordinator.board, self._store.length(study))
         log.info("took up study %s again in phase %s", study.hex()[:8], coordinator.board.phase)
+        words = self._rosters.changed(self._store, study)
+        if words:
+            self._append(study, give_up(coordinator, ProtocolError(words), now), now)
         self._follow_phase(study, now)
 
     def run(self, lifeline: Lifeline) -> None:
@@ -109,6 +129,10 @@ class AggregatorNode:
         for name in self._connections.beat(self._link):
             log.warning("%s is not connected any more", name)
         self._let_go()
+        now = time.time()
+        if now - self._swept >= SWEEP:
+            self._swept = now
+            self._store.prune(now - self._keep_seconds)
         if self._report:
             self._report(self.status())
 

@@ -48,6 +48,12 @@ class Standing:
         return addresses
 
     @property
+    def earlier(self) -> list[Roster]:
+        """The rosters that were in force here before."""
+        signed = self.home.signed().values()
+        return [one.roster for one in signed if one.roster.version < self.roster.version and not one.missing]
+
+    @property
     def bind(self) -> str:
         """Where the aggregator listens. Raises NodeError when nobody says."""
         if self.settings.network.bind:
@@ -80,8 +86,6 @@ def standing(folder: Path, *roles: Role) -> Standing:
 
 def run_node(member: Standing, lifeline: Lifeline) -> None:
     """A region's process, until its lifeline is cut. Raises NodeError."""
-    signed = member.home.signed().values()
-    earlier = [one.roster for one in signed if one.roster.version < member.roster.version and not one.missing]
     settings = member.settings
     region = Region(
         folder=member.home.folder,
@@ -89,7 +93,7 @@ def run_node(member: Standing, lifeline: Lifeline) -> None:
         roster=member.roster,
         data=settings.data,
         policy=settings.policy,
-        earlier=earlier,
+        earlier=member.earlier,
         keep_days=settings.operation.keep_days,
     )
     with _watched(member) as report:
@@ -99,7 +103,15 @@ def run_node(member: Standing, lifeline: Lifeline) -> None:
 def run_aggregator(member: Standing, lifeline: Lifeline) -> None:
     """The aggregator's process, until its lifeline is cut. Raises NodeError."""
     with _watched(member) as report:
-        serve_aggregator(member.home.folder, member.roster, member.bind, lifeline, report=report)
+        serve_aggregator(
+            member.home.folder,
+            member.roster,
+            member.bind,
+            lifeline,
+            earlier=member.earlier,
+            keep_days=member.settings.operation.keep_days,
+            report=report,
+        )
 
 
 @contextmanager

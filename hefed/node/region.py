@@ -12,8 +12,8 @@ from hefed.node.identity import Identity
 from hefed.node.lifeline import Lifeline
 from hefed.node.link import BEAT, MemberLink, Received
 from hefed.node.participation import Participation
+from hefed.node.rosters import Rosters
 from hefed.node.store import Store
-from hefed.protocol import codec
 from hefed.protocol import messages as m
 from hefed.protocol.errors import ProtocolError
 from hefed.protocol.roster import Roster
@@ -62,7 +62,7 @@ class RegionNode:
         """
         self._name, self._roster, self._identity = name, roster, identity
         self._store, self._link, self._consent = store, link, consent
-        self._rosters = {one.digest: one for one in (*earlier, roster)}
+        self._rosters = Rosters(name, roster, earlier)
         self._report, self._keep_seconds = report, keep_days * 86400
         self._studies: dict[bytes, Participation] = {}
         self._welcome = self._crowded = False
@@ -75,8 +75,8 @@ class RegionNode:
             self._restore(study)
 
     def _restore(self, study: bytes) -> None:
-        running = self._studies[study] = self._participation(study, self._roster_of(study))
-        words = self._changed_since(running.roster, study)
+        running = self._studies[study] = self._participation(study, self._rosters.of(self._store, study))
+        words = self._rosters.changed(self._store, study)
         if words:
             running.decline(words)
         else:
@@ -92,30 +92,6 @@ class RegionNode:
             store=self._store,
             consent=self._consent,
             study=study,
-        )
-
-    def _roster_of(self, study: bytes) -> Roster:
-        """The roster that a study in the store began under."""
-        if self._store.length(study):
-            digest = _stated_roster(self._store.entry(study, 0).envelope)
-            return self._rosters.get(digest, self._roster)
-        return self._roster
-
-    def _changed_since(self, earlier: Roster, study: bytes) -> str | None:
-        """Why a study of an earlier roster must not go on under the one in force; None when all its members stay."""
-        if earlier == self._roster or not self._store.length(study):
-            return None
-        invitation = m.read_message(self._store.entry(study, 0).envelope, earlier)
-        definition = getattr(invitation.content, "definition", {})
-        names = {invitation.sender, earlier.aggregator.name, *definition.get("contributors", ())}
-        names |= {name for role in ("keyholders", "readers") for name in definition["security"][role]}
-        now = {member.name: member for member in self._roster.members}
-        gone = sorted(name for name in names if now.get(name) != earlier.member(name))
-        return (
-            f"version {self._roster.version} of the roster is in force at {self._name}, and "
-            f"{', '.join(gone)} changed since version {earlier.version}; submit the study again"
-            if gone
-            else None
         )
 
     def run(self, lifeline: Lifeline) -> None:
@@ -164,7 +140,6 @@ class RegionNode:
                 for study, running in self._studies.items():
                     number = accepted.get(study.hex(), 0)
                     running.to_send = number if isinstance(number, int) and number >= 0 else 0
-                    self._store.mark_arrived(study, running.to_send, self._ready_since, self._roster.aggregator.name)
                 self._on_welcome()
             case {"type": "entry", "study": bytes(study), "number": int(number)} if received.frames:
                 self._take(study, number, received.frames)
@@ -310,9 +285,3 @@ class RegionNode:
             "messages_sent": self._messages,
             "bytes_sent": self._bytes,
         }
-
-
-def _stated_roster(envelope: bytes) -> bytes:
-    """The digest of the roster that a stored invitation names."""
-    body = codec.decode(codec.decode(envelope)[0])
-    return bytes(body["content"].get("roster", b""))
