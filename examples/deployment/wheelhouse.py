@@ -31,6 +31,7 @@ ALSO = (
     "CHANGELOG.md",
     "LICENSE",
     "NOTICE",
+    "examples/deployment/hefed.sysusers",
     "examples/deployment/hefed-node.service",
     "examples/deployment/hefed-aggregator.service",
 )
