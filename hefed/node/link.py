@@ -99,7 +99,7 @@ class AggregatorLink:
         except zmq.ZMQError as error:
             self.close()
             raise NodeError(
-                f"cannot listen on {address}: {zmq.strerror(error.errno).lower()}; choose an address of "
+                f"cannot listen on {address}: {zmq.strerror(error.errno or 0).lower()}; choose an address of "
                 "this machine and a free port, or stop what uses it"
             ) from error
         # An IPv4 address is one of IPv6 to a socket that does both; people and other programs know it as it was.
