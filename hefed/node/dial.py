@@ -114,8 +114,6 @@ class Dialler:
         """The one that is being tried, or in use."""
         self.descriptor = -1
         """Of the connection in use."""
-        self.rounds = 0
-        """How often all addresses have been tried in vain since a handshake succeeded."""
         self.tried_all = False
         """Whether every address has failed at least once."""
         self._troubles: dict[str, t.Trouble] = {}
@@ -179,7 +177,6 @@ class Dialler:
                 self.connected = True
                 self._troubles.clear()
                 self._endpoints.clear()
-                self.rounds = 0
                 self._noted = False
                 return True
             case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
@@ -251,7 +248,6 @@ class Dialler:
         if now < self._due:
             return
         if not self._turns:
-            self.rounds += bool(self._troubles)
             self._turns.extend(self._addresses)
         self.address, self._noted = self._turns.popleft(), False
         if not self._turns:
