@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 
 MAX_STUDIES = 1000
 """Studies that may run at once."""
-SWEEP = 600.0
-"""Seconds between looks for what has been kept long enough."""
+LEAST_SWEEP, SWEEP = 10.0, 600.0
+"""Seconds between looks for what has been kept long enough: the longer, unless it is kept for less."""
 SHOWN_ENDED = 20
 """Studies that have ended, of which `status` still tells."""
 
@@ -79,6 +79,7 @@ class AggregatorNode:
         self._name, self._report = roster.aggregator.name, report
         self._rosters = Rosters(self._name, roster, earlier)
         self._keep_seconds, self._swept = keep_days * 86400, 0.0
+        self._sweep = min(SWEEP, max(LEAST_SWEEP, self._keep_seconds))
         self._studies: dict[bytes, Coordinator] = {}
         self._records: dict[bytes, _Record] = {}
         self._ended: deque[dict[str, Any]] = deque(maxlen=SHOWN_ENDED)
@@ -130,7 +131,7 @@ class AggregatorNode:
             log.warning("%s is not connected any more", name)
         self._let_go()
         now = time.time()
-        if now - self._swept >= SWEEP:
+        if now - self._swept >= self._sweep:
             self._swept = now
             self._store.prune(now - self._keep_seconds)
         if self._report:

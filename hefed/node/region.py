@@ -33,8 +33,8 @@ wait for room.
 LINES_PER_HOUR = 200
 """Lines of the log that the aggregator can bring about; more are left out, so that it cannot fill the disk with them.
 """
-SWEEP = 600.0
-"""Seconds between looks for what has been kept long enough."""
+LEAST_SWEEP, SWEEP = 10.0, 600.0
+"""Seconds between looks for what has been kept long enough: the longer, unless it is kept for less."""
 LOOK = 0.5
 """Seconds between looks for what the region's people decided."""
 
@@ -64,6 +64,7 @@ class RegionNode:
         self._store, self._link, self._consent = store, link, consent
         self._rosters = Rosters(name, roster, earlier)
         self._report, self._keep_seconds = report, keep_days * 86400
+        self._sweep = min(SWEEP, max(LEAST_SWEEP, self._keep_seconds))
         self._studies: dict[bytes, Participation] = {}
         self._welcome = self._crowded = False
         self._ready_since: float | None = None
@@ -116,9 +117,10 @@ class RegionNode:
                 self._settle(study)
             if now - beat >= BEAT:
                 beat = now
+                self._store.commit()  # what was only received; after a kill before, the aggregator is asked for it again
                 self._link.send({"type": "beat"})
                 self._expire(now)
-                if now - swept >= SWEEP:
+                if now - swept >= self._sweep:
                     swept = now
                     self._store.prune(now - self._keep_seconds)
                 if self._report:
@@ -236,10 +238,13 @@ class RegionNode:
         return content
 
     def _settle(self, study: bytes) -> None:
-        """Flushes, sends what is due, and destroys the secrets of a study that has ended."""
+        """Sends what is due, once all that it follows from is flushed, and destroys the secrets of a study that has
+        ended.
+        """
         running = self._studies[study]
-        self._store.commit()
         total = self._store.count_sent(study)
+        if running.to_send < total:
+            self._store.commit()
         while self._welcome and running.to_send < total:
             stored = self._store.sent(study, running.to_send)
             header = {"type": "message", "study": study, "number": stored.number}
