@@ -57,14 +57,13 @@ def node(
 
 def _check(home: Path, study: Path | None) -> None:
     from hefed.node.check import check_home
-    from hefed.node.federation import shown
     from hefed.report.checked import print_findings
     from hefed.report.table import console
 
     with console(stderr=True).status("") as waiting:
-        findings = check_home(home, study, lambda what: waiting.update(f"trying {what} ..."))
-    print_findings(findings, f"hefed node --home {shown(home)}", console())
-    if not all(finding.ok for finding in findings):
+        checked = check_home(home, study, lambda what: waiting.update(f"trying {what} ..."))
+    print_findings(checked.findings, checked.start, console())
+    if not checked.ok:
         raise typer.Exit(EXIT_INPUT)
 
 

@@ -74,15 +74,20 @@ def prepare(path: Path) -> None:
         if version == 0:
             _make(db, path)
         elif version > VERSION:
-            raise NodeError(
-                f"{path} was written by a newer version of hefed (form {version} of the state, this one knows "
-                f"up to {VERSION}); install that version again"
-            )
+            raise NodeError(newer(path, version))
         elif version < VERSION:
             _copy(db, path)
     if 0 < version < VERSION:
         _bring_up(_copy_of(path), version)
         _take_its_place(path)
+
+
+def newer(path: Path, version: int) -> str:
+    """Why a database of a newer form is not opened."""
+    return (
+        f"{path} was written by a newer version of hefed (form {version} of the state, this one knows "
+        f"up to {VERSION}); install that version again"
+    )
 
 
 def _copy_of(path: Path) -> Path:

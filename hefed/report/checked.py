@@ -17,7 +17,7 @@ from hefed.wording import counted
 
 
 class Tried(Protocol):
-    """What was tried before a start, and how it stands: "works", "wrong" or "not tried"."""
+    """What was tried before a start, and how it stands: "works", "note", "wrong" or "not tried"."""
 
     @property
     def what(self) -> str: ...
@@ -66,7 +66,7 @@ def print_check(study: Study, findings: Sequence[Finding], to: Console) -> None:
         to.print(Text(f"All tables can be used: {counted(rows, 'row')}, {counted(events, 'event')}."))
 
 
-_STYLES = {"works": "green", "wrong": "bold red", "not tried": "yellow"}
+_STYLES = {"works": "green", "note": "cyan", "wrong": "bold red", "not tried": "yellow"}
 
 
 def print_findings(findings: Sequence[Tried], start: str, to: Console) -> None:
@@ -84,7 +84,7 @@ def print_findings(findings: Sequence[Tried], start: str, to: Console) -> None:
 
 def _conclusion(findings: Sequence[Tried], start: str) -> str:
     count = Counter(finding.state for finding in findings)
-    if count["works"] == len(findings):
+    if count["works"] + count["note"] == len(findings):
         return f"Everything works; start it: {start}"
     untried = f", and {count['not tried']} could not be tried" if count["not tried"] else ""
     return (
