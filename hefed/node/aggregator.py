@@ -287,6 +287,7 @@ class AggregatorNode:
         waited_for = {study for connection in self._connections for study in connection.next}
         for study in [one for one, record in self._records.items() if record.ended and one not in waited_for]:
             del self._records[study]
+            self._shelf.forget(study)
 
     # --- to members ---------------------------------------------------------------------------------------------------
 

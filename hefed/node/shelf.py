@@ -28,6 +28,11 @@ class Shelf:
                 self._size -= _size(self._kept.pop(next(iter(self._kept))))
         return self._kept[place]
 
+    def forget(self, study: bytes) -> None:
+        """Makes room: nobody waits for anything of that study any more."""
+        for place in [one for one in self._kept if one[0] == study]:
+            self._size -= _size(self._kept.pop(place))
+
 
 def _size(attachments: tuple[bytes, ...]) -> int:
     return sum(map(len, attachments))
