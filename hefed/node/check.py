@@ -15,7 +15,7 @@ from hefed.crypto.parameters import PROFILES
 from hefed.data.settings import SettingsError
 from hefed.node.check_data import policy_findings, study_findings, table_findings
 from hefed.node.check_network import AFTER, DIRECT, Caller, network_findings
-from hefed.node.check_state import home_finding, metrics_finding, process_finding, state_findings
+from hefed.node.check_state import can_look, home_finding, metrics_finding, process_finding, state_findings
 from hefed.node.errors import NodeError
 from hefed.node.federation import shown
 from hefed.node.finding import Finding, Tell, not_tried, note, waiting_for, works, wrong
@@ -79,7 +79,7 @@ class _Check:
     def home(self) -> list[Finding]:
         """The folder, and the keys in it."""
         self._tell("the home")
-        self._there = self._folder.is_dir()
+        self._there = can_look(self._folder)
         row = home_finding(self._folder)
         if not self._there:
             return [row, not_tried("identity", "home")]
@@ -194,7 +194,9 @@ class _Check:
 
     def _of_study(self, settings: Settings) -> list[Finding]:
         if self._study is None:
-            return []
+            if settings.data is None:
+                return []
+            return [note("study", "none was named; to try the table and the policy against one: --study STUDY.toml")]
         if self._roster is None or self._card is None:
             return [not_tried("study", "roster")]
         policy, name = settings.policy, self._card.name

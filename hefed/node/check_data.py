@@ -3,10 +3,12 @@
 Relies on `data`, and keeps nothing of what it reads. What is said here stays in the region, so it may count patients.
 """
 
+import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hefed.data.connectors import open_source
 from hefed.data.policy import Policy, refusals
@@ -45,6 +47,14 @@ def _in_time(what: str, look: Callable[[], list[Finding]]) -> list[Finding]:
 
 
 def _of_table(data: DataSettings, policy: Policy, who: str) -> Iterator[Finding]:
+    if data.password_env is not None and data.password_env not in os.environ:
+        yield wrong(
+            "table",
+            f"{who}: the environment variable {data.password_env}, which password_env in [data] names, is not set; set "
+            "it here and for the node, to the password of the database",
+        )
+        yield not_tried("columns", "table")
+        return
     try:
         opened = open_source(data, who)
     except DataError as error:
@@ -59,7 +69,9 @@ def _of_table(data: DataSettings, policy: Policy, who: str) -> Iterator[Finding]
             yield not_tried("columns", "table")
             return
         yield works("table", f"{data.where}: {counted(rows, 'row')}; {_listed(source.header)}")
-        yield from _columns(source, list(dict.fromkeys([*data.columns, *(policy.columns or ())])))
+        names = dict.fromkeys([*data.columns, *(policy.columns or ())])
+        if names:
+            yield from _columns(source, data.columns, list(names))
 
 
 def _rows(source: Source, data: DataSettings) -> int:
@@ -79,25 +91,33 @@ def _listed(names: Sequence[str]) -> str:
     return f"{counted(len(names), 'column')}: {shown}{more}"
 
 
-def _columns(source: Source, names: Sequence[str]) -> Iterator[Finding]:
-    if not names:
-        yield note(
-            "columns", "neither [data.columns] nor [policy] columns names one, so none was looked at; try a study"
-        )
-        return
-    faults, good = [], []
-    for name in names:
-        try:
-            values = source.numbers(source.read([name])[name])
-        except DataError as error:
-            faults.append(str(error))
-        else:
-            gaps = int((values != values).sum())
-            good.append(name + (f" ({gaps} missing)" if gaps else ""))
-    if faults:
-        yield from (wrong("columns", sentence) for sentence in faults)
+def _columns(source: Source, own: Mapping[str, str], names: Sequence[str]) -> Iterator[Finding]:
+    counts = Counter(source.header)
+    there = [name for name in names if counts[own.get(name, name)] == 1]
+    faults = [_fault(source.read, [name]) for name in names if name not in there]
+    good: list[str] = []
+    try:
+        frame = source.read(there) if there else None
+    except DataError as error:
+        faults.append(str(error))
+    else:
+        if frame is not None:
+            faults += [_fault(source.numbers, frame[name]) for name in there]
+            gaps = frame.isna().sum()
+            good = [f"{name} ({gaps[name]} missing)" if gaps[name] else name for name in there]
+    sentences = [sentence for sentence in faults if sentence]
+    if sentences:
+        yield from (wrong("columns", sentence) for sentence in sentences)
     else:
         yield works("columns", f"numbers in {', '.join(good)}")
+
+
+def _fault(look: Callable[[Any], object], what: object) -> str | None:
+    try:
+        look(what)
+    except DataError as error:
+        return str(error)
+    return None
 
 
 def policy_findings(policy: Policy, roster: Roster) -> list[Finding]:

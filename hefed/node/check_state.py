@@ -27,22 +27,35 @@ _MIB, _GIB = 2**20, 2**30
 
 
 def home_finding(folder: Path) -> Finding:
-    """Whether there is such a folder, of the user who runs this, and closed to all others."""
+    """Whether there is such a folder, of the user who runs this with all that is in it, and closed to all others."""
+    where = shown(folder)
     try:
-        found = folder.stat()
-    except OSError:
-        found = None
-    if found is None or not folder.is_dir():
-        where = shown(folder)
+        mode = folder.stat()
+        if not folder.is_dir():
+            raise NotADirectoryError
+        owned = {where: mode.st_uid} | {shown(path): path.lstat().st_uid for path in sorted(folder.iterdir())}
+    except (FileNotFoundError, NotADirectoryError):
         return wrong("home", f"there is no folder {where}; make it: hefed init NAME --home {where}")
-    if found.st_uid != os.geteuid():
-        owner = _user(found.st_uid)
+    except OSError as error:
+        reason = (error.strerror or "unknown reason").lower()
+        return wrong("home", f"{where} cannot be looked into: {reason}; run hefed as the user whose it is")
+    me = os.geteuid()
+    others = [path for path, owner in owned.items() if owner != me]
+    if others:
+        path, owner = others[0], _user(owned[others[0]])
         return wrong(
-            "home", f"{shown(folder)} belongs to {owner}, and this is {_user(os.geteuid())}; run hefed as {owner}"
+            "home",
+            f"{path} belongs to {owner}, and this is {_user(me)}; run hefed as {owner}, or give the whole folder to "
+            f"one user: chown -R USER {where}",
         )
-    if found.st_mode & 0o077:
-        return wrong("home", f"others than its owner can enter {shown(folder)}; run: chmod 700 {shown(folder)}")
-    return works("home", f"{shown(folder)}, for its owner only")
+    if mode.st_mode & 0o077:
+        return wrong("home", f"others than its owner can enter {where}; run: chmod 700 {where}")
+    return works("home", f"{where}, for its owner only")
+
+
+def can_look(folder: Path) -> bool:
+    """Whether there is a folder whose files this user can look for."""
+    return os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK)
 
 
 def _user(number: int) -> str:
@@ -123,8 +136,8 @@ def disk_finding(folder: Path, least: int = LEAST_FREE) -> Finding:
     if free < least:
         return wrong(
             "disk",
-            f"the disk of {shown(folder)} has {_size(free)} free, and should have {_size(least)}: a region keeps what "
-            "it sends and gets until a study has ended; make room",
+            f"the disk of {shown(folder)} has {_size(free)} free, and should have {_size(least)}: what is sent and "
+            "received in a study is kept until it has ended; make room",
         )
     if files.f_files and files.f_favail < LEAST_FILES:
         return wrong(

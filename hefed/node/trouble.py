@@ -55,7 +55,8 @@ def unresolved(address: str, reason: str) -> Trouble:
     host = address.rpartition(":")[0]
     return Trouble(
         Cause.UNRESOLVED,
-        f"the name {host} does not resolve ({reason}); check its spelling in the roster, and this machine's DNS",
+        f"the name {host} does not resolve ({reason}); check its spelling in the roster and in settings.toml, and "
+        "this machine's DNS",
     )
 
 
