@@ -6,6 +6,7 @@ socket: a member says which entry it wants next, the aggregator says how many me
 begin there again. CURVE protects the link; privacy never depends on it.
 """
 
+import logging
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,26 +16,32 @@ from typing import Any
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils import z85
+from zmq.utils.monitor import recv_monitor_message
 
 from hefed.node import trouble as t
 from hefed.node.dial import Dialler
 from hefed.node.errors import NodeError
 from hefed.node.handshake import LINK_VERSION, RosterState, Welcome, differing_rosters, hello, names
 from hefed.node.identity import Identity
+from hefed.node.traffic import MOST, Traffic
 from hefed.protocol import codec
 from hefed.protocol.errors import EncodingError, RosterError
 from hefed.protocol.messages import MAX_ATTACHMENT, MAX_WORDS, printable
 from hefed.protocol.roster import MAX_MEMBERS, Roster
+
+log = logging.getLogger(__name__)
 
 __all__ = ["BEAT", "LINK_VERSION", "MAX_FRAMES", "QUEUE", "AggregatorLink", "MemberLink", "Received"]
 
 BEAT = 1.0
 """Seconds between signs of life."""
 QUEUE = 256
-"""Messages that may wait on a connection; what does not fit is sent again from disk later.
+"""Messages that may wait to leave over a connection; what does not fit is sent again from disk later.
 
 So many are also taken in one turn: who sends without end keeps nobody from being answered.
 """
+ARRIVED = 16
+"""Whole messages of one connection that may wait to be taken."""
 MAX_FRAMES = 1100
 MAX_HEADER = 2**20
 """Bytes of a header; a hello that lists all studies is the longest."""
@@ -58,7 +65,7 @@ def _prepare(socket: "zmq.Socket[bytes]", identity: Identity) -> None:
     socket.curve_secretkey = z85.encode(identity.transport_secret)
     socket.curve_publickey = z85.encode(identity.transport_public)
     socket.linger = 0
-    socket.sndhwm = socket.rcvhwm = QUEUE
+    socket.sndhwm, socket.rcvhwm = QUEUE, ARRIVED
     socket.maxmsgsize = MAX_ATTACHMENT
     socket.ipv6 = True
     socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
@@ -81,10 +88,16 @@ class AggregatorLink:
     """The aggregator's end: accepts members of the roster, knows each by its key."""
 
     def __init__(
-        self, context: "zmq.Context[zmq.Socket[bytes]]", identity: Identity, roster: Roster, address: str
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        identity: Identity,
+        roster: Roster,
+        address: str,
+        *,
+        traffic: Traffic | None = None,
     ) -> None:
-        """Listens on `address`: host:port, 0 for any free port, * for every interface. Raises NodeError when that
-        cannot be.
+        """Listens on `address`: host:port, 0 for any free port, * for every interface. `traffic` bounds what
+        connections make this process hold. Raises NodeError when it cannot listen there.
         """
         self._names = {z85.encode(member.transport): member.name for member in roster.members}
         self._authenticator = ThreadAuthenticator(context)
@@ -94,6 +107,8 @@ class AggregatorLink:
         _prepare(self.socket, identity)
         self.socket.curve_server = True
         self.socket.router_mandatory = True
+        self._traffic, self._descriptors = traffic or Traffic(), dict[bytes, int]()
+        self._monitor = self.socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED)
         try:
             self.socket.bind(f"tcp://{address}")
         except zmq.ZMQError as error:
@@ -113,15 +128,30 @@ class AggregatorLink:
 
     def receive(self) -> Iterator[Received]:
         """What has arrived. Frames that are not of our form are dropped; nobody but members can send any."""
+        self._follow_connections()
         for _ in range(QUEUE):
             try:
                 parts = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
-                return
+                break
+            self._descriptors[parts[0].bytes] = descriptor = int(parts[-1].get(zmq.SRCFD))
+            self._traffic.took(descriptor)
             name = self._names.get(str(parts[-1].get("User-Id")).encode(), "")
             header = _header(parts[1].bytes) if 2 <= len(parts) <= MAX_FRAMES else None
             if name and header:
                 yield Received(header, tuple(part.bytes for part in parts[2:]), name, parts[0].bytes)
+        for _ in self._traffic.cut():
+            log.warning("a connection is cut off: it sent more than any message has, without one that is whole")
+
+    def _follow_connections(self) -> None:
+        while self._monitor.poll(0):
+            event = recv_monitor_message(self._monitor)
+            if event["event"] == zmq.EVENT_ACCEPTED:
+                self._traffic.opened(int(event["value"]))
+            else:
+                gone = int(event["value"])
+                self._traffic.closed(gone)
+                self._descriptors = {one: number for one, number in self._descriptors.items() if number != gone}
 
     def send(self, connection: bytes, header: dict[str, Any], *frames: bytes) -> bool | None:
         """True when handed over, False when the connection's queue is full, None when there is no such connection any
@@ -136,6 +166,9 @@ class AggregatorLink:
         return [self._hand_over(connection, parts) for connection in connections]
 
     def _hand_over(self, connection: bytes, parts: list[bytes]) -> bool | None:
+        descriptor = self._descriptors.get(connection, -1)
+        if not self._traffic.has_room(descriptor, parts):
+            return False
         try:
             self.socket.send_multipart([connection, *parts], zmq.NOBLOCK, copy=False)
         except zmq.Again:
@@ -143,11 +176,16 @@ class AggregatorLink:
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
+            self._descriptors.pop(connection, None)
             return None
+        self._traffic.handed_over(descriptor, parts)
         return True
 
     def close(self) -> None:
         """Closes the socket and the authenticator's thread."""
+        if hasattr(self, "_monitor"):
+            self.socket.disable_monitor()
+            self._monitor.close(linger=0)
         if hasattr(self, "socket"):
             self.socket.close()
         self._authenticator.stop()
@@ -169,6 +207,7 @@ class MemberLink:
         addresses: Sequence[str],
         *,
         proxy: str | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
         """`addresses` are tried in turn, host:port each; `proxy`, host:port, speaks SOCKS5. Raises NodeError when one
         is no address.
@@ -185,12 +224,13 @@ class MemberLink:
             self.socket.close()
             raise NodeError(str(error)) from error
         self.monitor = self._dialler.monitor
+        self._traffic = traffic or Traffic(most_before=MOST)
         self.welcome: Welcome | None = None
         """What the aggregator said in its greeting, since this connection was made."""
         self.present: tuple[str, ...] = ()
         """The members that are connected, as the aggregator last said."""
         self._said: t.Trouble | None = None
-        self._since = 0.0
+        self._since = self._greeted = 0.0
         self._dialler.step()
 
     @property
@@ -229,20 +269,32 @@ class MemberLink:
         return differing_rosters(self._places.member, RosterState.of(self._roster), self._places.aggregator, theirs)
 
     def news(self) -> bool:
-        """Reads the connection's events, and dials again when that is due; True when a handshake has just been
-        completed, so that a greeting is due.
+        """Reads the connection's events, and dials again when that is due; True when a greeting is due: a handshake has
+        just been completed, or the last greeting found no answer.
         """
         fresh = self._dialler.step()
         if fresh or not self.connected:
             self.welcome, self._said, self.present = None, None, ()
         if fresh:
-            self._since = time.monotonic()
+            self._since = self._greeted = time.monotonic()
+            self._traffic.opened(self._dialler.descriptor)
+        elif not self.connected:
+            self._traffic.forget()
+        if self.connected and self.welcome is None and self._said is None and self._asked_again():
+            return True
         return fresh
+
+    def _asked_again(self) -> bool:
+        due = time.monotonic() - self._greeted > 2 * GREETING_SECONDS
+        if due:
+            self._greeted = time.monotonic()
+        return due
 
     def greet(self, studies: Mapping[str, int], *, only: bool = False) -> None:
         """Says hello: for each study (hex) the entry that is wanted next. `only`: a connection for these studies and no
         other, beside those that the member has already.
         """
+        self.welcome = None
         self.send(hello(studies, self._roster, only=only))
 
     def receive(self) -> Iterator[Received]:
@@ -251,11 +303,14 @@ class MemberLink:
             try:
                 parts = self.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
-                return
+                break
+            self._traffic.took(self._dialler.descriptor)
             header = _header(parts[0]) if len(parts) <= MAX_FRAMES else None
             if header:
                 self._note(header)
                 yield Received(header, tuple(parts[1:]))
+        for _ in self._traffic.cut():
+            log.warning("the connection is cut off: it brought more than any message has, without one that is whole")
 
     def _note(self, header: dict[str, Any]) -> None:
         match header:
@@ -269,12 +324,14 @@ class MemberLink:
 
     def send(self, header: dict[str, Any], *frames: bytes) -> bool:
         """False when there is no connection or its queue is full; what matters is sent again after a greeting."""
-        if not self.connected:
+        parts = [codec.encode(header), *frames]
+        if not self.connected or not self._traffic.has_room(self._dialler.descriptor, parts):
             return False
         try:
-            self.socket.send_multipart([codec.encode(header), *frames], zmq.NOBLOCK)
+            self.socket.send_multipart(parts, zmq.NOBLOCK)
         except zmq.Again:
             return False
+        self._traffic.handed_over(self._dialler.descriptor, parts)
         return True
 
     def close(self) -> None:

@@ -1,0 +1,155 @@
+"""What one end of a link can make the other hold: messages without end, queues that nobody reads, half a handshake."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+import zmq
+
+from hefed.node.identity import Identity
+from hefed.node.link import AggregatorLink, MemberLink, Received
+from hefed.node.traffic import Traffic
+from hefed.protocol import codec
+from hefed.protocol.roster import Roster
+from tests.node.runs import wait_for
+
+PIECE = os.urandom(2**20)
+
+
+class Pair:
+    """An aggregator's link and a member's, connected."""
+
+    def __init__(self, *, at_aggregator: Traffic | None = None, at_member: Traffic | None = None) -> None:
+        aggregator, self.orebro = Identity.passing(), Identity.passing()
+        members = [aggregator.member("aggregator", ("aggregator",)), self.orebro.member("orebro", ("contributor",))]
+        self.roster = Roster.of("test", 1, members)
+        # Two contexts, so that neither end's queues are the other's.
+        self.contexts: tuple[zmq.Context[zmq.Socket[bytes]], zmq.Context[zmq.Socket[bytes]]]
+        self.contexts = zmq.Context(), zmq.Context()
+        self.aggregator = AggregatorLink(
+            self.contexts[0], aggregator, self.roster, "127.0.0.1:0", traffic=at_aggregator
+        )
+        self.member = MemberLink(
+            self.contexts[1], self.orebro, self.roster, [self.aggregator.address], traffic=at_member
+        )
+        wait_for(self.member.news)
+        self.member.send({"type": "hello"})
+        self.connection = self.at_aggregator().connection
+
+    def at_aggregator(self) -> Received:
+        """The next message that comes to the aggregator."""
+        found: list[Received] = wait_for(lambda: list(self.aggregator.receive()))
+        return found[0]
+
+    def close(self) -> None:
+        self.aggregator.close()
+        self.member.close()
+        for context in self.contexts:
+            context.destroy(linger=0)
+
+
+@pytest.fixture
+def pairs() -> Iterator[list[Pair]]:
+    made: list[Pair] = []
+    yield made
+    for pair in made:
+        pair.close()
+
+
+def parts(frames: int) -> list[bytes]:
+    return [codec.encode({"type": "message"}), *[PIECE] * frames]
+
+
+def test_a_member_whose_message_is_longer_than_any_is_cut_off(pairs: list[Pair]) -> None:
+    pair = Pair(at_aggregator=Traffic(most=20 * len(PIECE)))
+    pairs.append(pair)
+    pair.member.socket.send_multipart(parts(18))
+    assert len(pair.at_aggregator().frames) == 18
+    pair.member.socket.send_multipart(parts(200))
+
+    def is_cut_off() -> bool:
+        assert list(pair.aggregator.receive()) == []
+        pair.member.news()
+        return not pair.member.connected
+
+    wait_for(is_cut_off)
+    trouble = pair.member.trouble()
+    assert trouble is not None
+    assert trouble.sentence.startswith("the connection to aggregator at 127.0.0.1:")
+
+
+def test_an_aggregator_whose_message_is_longer_than_any_is_cut_off(pairs: list[Pair]) -> None:
+    pair = Pair(at_member=Traffic(most=20 * len(PIECE), most_before=20 * len(PIECE)))
+    pairs.append(pair)
+    pair.aggregator.socket.send_multipart([pair.connection, *parts(18)])
+    wait_for(lambda: [one for one in pair.member.receive() if len(one.frames) == 18])
+    pair.aggregator.socket.send_multipart([pair.connection, *parts(200)])
+
+    def is_cut_off() -> bool:
+        assert list(pair.member.receive()) == []
+        pair.member.news()
+        return not pair.member.connected
+
+    wait_for(is_cut_off)
+
+
+def test_of_many_messages_that_are_not_whole_the_longest_is_cut_off(pairs: list[Pair]) -> None:
+    traffic = Traffic(most_together=10 * len(PIECE))
+    pair = Pair(at_aggregator=traffic)
+    pairs.append(pair)
+    pair.member.socket.send_multipart(parts(200))
+    wait_for(lambda: traffic.cut())  # nothing is taken meanwhile, so that nothing is whole
+
+
+@pytest.mark.parametrize("window", [4 * len(PIECE), 2**40], ids=["bounded", "without the bound"])
+def test_who_does_not_read_is_sent_no_more(pairs: list[Pair], window: int) -> None:
+    pair = Pair(at_aggregator=Traffic(window=window))
+    pairs.append(pair)
+    waits = 0
+    taken = 0
+    while waits < 10 and taken < 200:
+        if pair.aggregator.send(pair.connection, {"type": "entry", "number": taken}, PIECE):
+            taken, waits = taken + 1, 0
+        else:
+            waits += 1
+            time.sleep(0.05)
+    if window == 2**40:
+        assert taken == 200  # all of it waits in our memory
+        return
+    assert taken < 80  # the kernels' buffers, what the member holds for itself, and the window
+    assert pair.aggregator.send(pair.connection, {"type": "beat"})  # what is short still finds room
+    numbers = []
+
+    def read() -> bool:
+        numbers.extend(one.header["number"] for one in pair.member.receive() if one.header["type"] == "entry")
+        return len(numbers) == taken
+
+    wait_for(read)
+    assert numbers == list(range(taken))
+    assert wait_for(lambda: pair.aggregator.send(pair.connection, {"type": "entry", "number": taken}, PIECE))
+
+
+@pytest.mark.parametrize("size", [2**18, 2**23], ids=["a part of a greeting", "far more"])
+def test_who_has_not_said_who_it_is_can_send_little(pairs: list[Pair], size: int) -> None:
+    pair = Pair()
+    pairs.append(pair)
+    host, _, port = pair.aggregator.address.rpartition(":")
+    with socket.create_connection((host, int(port))) as raw:
+        raw.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"CURVE".ljust(20, b"\0") + bytes(32))
+        raw.sendall(b"\x06" + (2**29).to_bytes(8))  # a command of half a gigabyte, of which this much comes:
+        left, until, is_cut_off = size, time.monotonic() + 2, False
+        raw.settimeout(0.05)
+        while time.monotonic() < until and not is_cut_off:
+            list(pair.aggregator.receive())
+            try:
+                if left > 0:
+                    left -= raw.send(bytes(min(left, 2**16)))
+                else:
+                    is_cut_off = len(raw.recv(1000)) == 0
+            except TimeoutError:
+                pass
+            except OSError:
+                is_cut_off = True
+    assert is_cut_off == (size > 2**21)
