@@ -328,7 +328,7 @@ class AggregatorNode:
         return {
             "role": "aggregator",
             "name": self._name,
-            "members": self._connections.standing(),
+            "members": [one for one in self._connections.standing() if one["name"] != self._name],
             "studies": [*map(self._study_standing, self._studies), *self._ended],
         }
 

@@ -120,6 +120,7 @@ def _watched(member: Standing) -> Iterator[StatusFile]:
     lock = lock_folder(folder, PATIENCE)
     try:
         status = StatusFile(folder)
+        status({"role": _role(member), "name": member.me.name, "notice": "starting: the encryption tests itself"})
         if port is None:
             yield status
         else:
@@ -127,3 +128,7 @@ def _watched(member: Standing) -> Iterator[StatusFile]:
                 yield status
     finally:
         os.close(lock)
+
+
+def _role(member: Standing) -> str:
+    return "aggregator" if member.me == member.roster.aggregator else "region"

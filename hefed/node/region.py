@@ -35,6 +35,8 @@ LINES_PER_HOUR = 200
 """
 LEAST_SWEEP, SWEEP = 10.0, 600.0
 """Seconds between looks for what has been kept long enough: the longer, unless it is kept for less."""
+TELL = 0.2
+"""Seconds between two standings that are told."""
 LOOK = 0.5
 """Seconds between looks for what the region's people decided."""
 
@@ -100,7 +102,7 @@ class RegionNode:
         poller = zmq.Poller()
         for source in (self._link.socket, self._link.monitor, *lifeline.descriptors):
             poller.register(source, zmq.POLLIN)
-        beat = looked = swept = 0.0
+        beat = looked = swept = told = 0.0
         while not lifeline.look():
             poller.poll(200)
             if self._link.news():
@@ -117,14 +119,15 @@ class RegionNode:
                 self._settle(study)
             if now - beat >= BEAT:
                 beat = now
-                self._store.commit()  # what was only received; after a kill before, the aggregator is asked for it again
+                self._store.commit()  # what was only received: after a kill before this it is asked for again
                 self._link.send({"type": "beat"})
                 self._expire(now)
                 if now - swept >= self._sweep:
                     swept = now
                     self._store.prune(now - self._keep_seconds)
-                if self._report:
-                    self._report(self.status())
+            if self._report and time.monotonic() - told >= TELL:
+                told = time.monotonic()
+                self._report(self.status())
         self._store.close()
 
     # --- the link -----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 for them; beyond that they run alike.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from hefed.node.link import AggregatorLink, MemberLink
 from hefed.node.region import RegionNode, Report
 from hefed.node.store import Store
 from hefed.protocol.roster import Roster
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ def serve_aggregator(
     link = AggregatorLink(context, identity, roster, endpoint)
     try:
         node = AggregatorNode(roster=roster, identity=identity, store=Store(folder), link=link, report=report)
+        log.info("%s listens on %s", roster.aggregator.name, link.address)
         if announce:
             announce(link.address)
         node.run(lifeline)

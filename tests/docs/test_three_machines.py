@@ -1,0 +1,214 @@
+"""What the README says of three machines, done as it says: its own commands, a folder for each machine."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.node.runs import EXAMPLES, ROOT, assert_same_fit, cox_reference, environment, free_port, wait_for
+
+REGIONS = ("halland", "orebro", "kronoberg")
+EVERYBODY = ("aggregator", "analyst", *REGIONS)
+MACHINES = {"aggregator": "first", "halland": "first", "analyst": "third", "orebro": "second", "kronoberg": "third"}
+
+
+def page() -> dict[str, list[str]]:
+    """The commands of the section, under the first words of the paragraph before each block; comments cut off."""
+    section = re.search(r"^## Three machines$(.*?)^### ", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert section
+    found: dict[str, list[str]] = {}
+    for before, block in re.findall(r"(.*?)^```sh\n(.*?)^```", section[1], re.MULTILINE | re.DOTALL):
+        label = re.findall(r"^\*\*(.+?)\*\*", before, re.MULTILINE)[-1]
+        lines = block.replace("\\\n", " ").splitlines()
+        found[label] = [re.sub(r"\s+#.*$", "", line) for line in lines if line.strip()]
+    return found
+
+
+class Machines:
+    """Three folders that stand for the machines, each with the homes on it, and the loopback address of the first."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.address = folder, f"127.0.0.2:{free_port()}"
+        for name in set(MACHINES.values()):
+            (folder / name).mkdir()
+        self.running = ExitStack()
+
+    def of(self, member: str) -> Path:
+        return self.folder / MACHINES[member]
+
+    def home(self, member: str) -> Path:
+        return self.of(member) / member
+
+    def typed(self, line: str, member: str, default: str = "halland") -> list[str]:
+        """A command of the page, as this member types it."""
+        assert line.startswith("hefed ")
+        line = line.replace("10.0.0.1:7100", self.address)
+        if member != default:
+            line = re.sub(rf"\b{default}\b", member, line)
+        words = re.findall(r'"[^"]*"|\S+', line)
+        return [sys.executable, "-m", "hefed", *(word.strip('"') for word in words[1:])]
+
+    def run(self, line: str, member: str, *, code: int = 0, answer: str = "") -> str:
+        """Runs it to its end on the member's machine."""
+        done = subprocess.run(
+            self.typed(line, member), cwd=self.of(member), env=environment(), input=answer, capture_output=True,
+            text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    def start(self, line: str, member: str) -> "subprocess.Popen[str]":
+        """Starts it on the member's machine; what it says goes to a file there."""
+        log = self.running.enter_context((self.of(member) / f"{member}.log").open("w"))
+        process = subprocess.Popen(
+            self.typed(line, member), cwd=self.of(member), env=environment(), stdin=subprocess.DEVNULL, stdout=log,
+            stderr=log, text=True,
+        )  # fmt: skip
+        self.running.callback(_end, process)
+        return process
+
+    def log(self, member: str) -> str:
+        return (self.of(member) / f"{member}.log").read_text()
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    process.terminate()
+    process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    """The page as far as a federation whose processes run and greet each other."""
+    made = Machines(tmp_path_factory.mktemp("machines"))
+    commands = page()
+    with made.running:
+        init = commands["Everybody"]
+        for member in EVERYBODY:
+            (line,) = [one for one in init if member in one] or [init[0]]
+            assert "Fingerprint" in made.run(line, member)
+        create, join, merge, join_again = commands["One of them"]
+        first = made.of("halland")
+        for member in EVERYBODY:
+            shutil.copy(made.home(member) / f"{member}.card", first)
+        made.run(create, "halland")
+        for member, copy in zip(EVERYBODY, "abcde", strict=True):
+            machine = made.of(member)
+            if machine != first:
+                shutil.copy(first / "nordic.roster", machine)
+            said = made.run(join, member, answer="y\n")
+            assert f"Sign as {member}?" in said
+            shutil.copy(machine / "nordic.roster", first / f"{copy}.roster")
+        made.run(merge.replace("c.roster", "c.roster d.roster e.roster"), "halland")
+        for member in EVERYBODY:
+            if made.of(member) != first:
+                shutil.copy(first / "all.roster", made.of(member))
+            assert "in force" in made.run(join_again, member)
+        for region in REGIONS:
+            _settings(made, region)
+        aggregator, check, node = commands["Start"]
+        made.start(aggregator, "aggregator")
+        wait_for(lambda: "listens" in made.log("aggregator"))
+        for region in REGIONS:
+            assert "Everything works" in made.run(check, region)
+            made.start(node, region)
+        for region in REGIONS:
+            wait_for(lambda region=region: "ready" in made.log(region), 60)
+        yield made
+
+
+def _settings(made: Machines, region: str) -> None:
+    """The lines of the page, added to the file that init wrote; the table has a column of another name."""
+    (lines,) = re.findall(r"^```toml\n(\[data\]\n.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    table = (EXAMPLES / "heart-failure" / f"{region}.csv").read_text()
+    header, rest = table.split("\n", 1)
+    (made.home(region) / "patients.csv").write_text(re.sub(r"\bage\b", "ALDER", header) + "\n" + rest)
+    with (made.home(region) / "settings.toml").open("a") as file:
+        file.write("\n" + lines)
+
+
+def _study(made: Machines, name: str = "study.toml") -> str:
+    """The example, as the page says that it is changed."""
+    text = (EXAMPLES / "heart-failure" / "cox.toml").read_text()
+    text = re.sub(r"(?m)^data = .*$", "contributes = true", text)
+    (made.of("analyst") / name).write_text(text.replace("[security]", '[security]\ndeadline = "1 h"'))
+    return name
+
+
+def _pending(machines: Machines, status: str, region: str) -> bool:
+    """Whether a study waits for the people of the region, in the words of the page's command and in its JSON."""
+    assert f"{region} (region): running" in machines.run(status, region)
+    standing = json.loads(machines.run(f"{status} --json", region))
+    return standing["connected"] and [study["state"] for study in standing["studies"]] == ["pending"]
+
+
+def test_a_study_from_the_page_gives_the_answer_of_r_to_the_analyst_alone(machines: Machines) -> None:
+    commands = page()
+    (submit,) = commands["The analyst"]
+    status, approve, _, log = commands["Each region's people"]
+    _study(machines)
+    analyst = machines.start(submit, "analyst")
+    for region in REGIONS:
+        wait_for(lambda region=region: "hefed approve" in machines.log(region))
+        wait_for(lambda region=region: _pending(machines, status, region))
+    for region in REGIONS:
+        line = re.sub(r"--home \S+", f"--home {region}", approve)
+        said = machines.run(line, region, answer="y\n")
+        assert "Which factors go with death" in said
+        assert f"Approve this study as {region}?" in said
+    assert analyst.wait(120) == 0, machines.log("analyst")
+    result = json.loads((machines.of("analyst") / "result" / "result.json").read_text())
+    rows = result["coefficients"]
+    assert_same_fit(
+        [row["estimate"] for row in rows],
+        [row["std_error"] for row in rows],
+        result["log_likelihood"],
+        result["log_likelihood_null"],
+        cox_reference(),
+    )
+    assert not list(machines.of("analyst").rglob("submission.key"))
+    said = " ".join(machines.run(log, "halland").split())
+    assert "contribution to round 1" in said
+    assert "approved by hand" in said or "by hand, signed" in said
+    assert "sealed to analyst" in said
+
+
+def test_a_refusal_from_the_page_reaches_the_analyst_in_words(machines: Machines) -> None:
+    commands = page()
+    (submit,) = commands["The analyst"]
+    refuse = commands["Each region's people"][2]
+    name = _study(machines, "again.toml")
+    analyst = machines.start(submit.replace("study.toml", name).replace("--out result", "--out again"), "analyst")
+    wait_for(lambda: machines.log("halland").count("hefed approve") >= 2)
+    machines.run(refuse, "halland", answer="y\n")
+    assert analyst.wait(60) == 2
+    assert "hefed: halland refuses: not without the ethics board" in machines.log("analyst")
+
+
+def test_a_submission_that_is_stopped_goes_on_with_the_same_command(machines: Machines) -> None:
+    commands = page()
+    (submit,) = commands["The analyst"]
+    name = _study(machines, "third.toml")
+    line = submit.replace("study.toml", name).replace("--out result", "--out third")
+    before = {region: machines.log(region).count("hefed approve") for region in REGIONS}
+    machines.start(line, "analyst").kill()
+    time.sleep(0.2)
+    first = machines.start(line, "analyst")
+    for region in REGIONS:
+        wait_for(lambda region=region: machines.log(region).count("hefed approve") > before[region])
+    first.kill()
+    assert os.stat(machines.of("analyst") / "third" / "submission.key").st_mode & 0o077 == 0
+    for region in REGIONS:
+        machines.run(f"hefed approve heart-failure-mortality --home {region} --yes", region)
+    again = machines.start(line, "analyst")
+    assert again.wait(120) == 0, machines.log("analyst")
+    result = json.loads((machines.of("analyst") / "third" / "result.json").read_text())
+    assert all(one["seconds"] is None for one in result["rounds"])
+    assert result["converged"] is True
