@@ -70,6 +70,7 @@ def submit(study: Study, analyst: Analyst, out: Path, progress: Progress) -> Doc
     lock = lock_folder(out)
     try:
         if (out / RESULT).exists():
+            destroy(out / SUBMISSION)  # a kill may have come between the result and this
             raise NodeError(f"{shown(out / RESULT)} is there already; name another folder with --out")
         submission, resumed = _submission(study, analyst, out)
         progress.note(f"study {submission.study.hex()[:16]}" + (", submitted before" if resumed else ""))
