@@ -95,8 +95,13 @@ class AggregatorNode:
     def _restore(self, study: bytes) -> None:
         coordinator = self._coordinator(study)
         now = time.time()  # the time for which the aggregator was away does not count against a phase
-        for entry in self._store.entries(study):
-            coordinator.restore(entry.envelope, entry.attachments, now)
+        try:
+            for entry in self._store.entries(study):
+                coordinator.restore(entry.envelope, entry.attachments, now)
+        except ProtocolError as error:  # what is stored is of an older version: it cannot go on, nor say so
+            log.error("study %s cannot go on after the upgrade: %s", study.hex()[:8], m.printable(str(error)))
+            self._store.end_study(study, now, f"ended at an upgrade: {error}")
+            return
         self._studies[study] = coordinator
         self._records[study] = _Record(coordinator.board, self._store.length(study))
         log.info("took up study %s again in phase %s", study.hex()[:8], coordinator.board.phase)

@@ -79,11 +79,17 @@ class RegionNode:
 
     def _restore(self, study: bytes) -> None:
         running = self._studies[study] = self._participation(study, self._rosters.of(self._store, study))
-        words = self._rosters.changed(self._store, study)
-        if words:
-            running.decline(words)
-        else:
-            running.restore()
+        try:
+            words = self._rosters.changed(self._store, study)
+            if words:
+                running.decline(words)
+            else:
+                running.restore()
+        except ProtocolError as error:  # what is stored is of an older version: it cannot go on, nor say so
+            log.error("study %s cannot go on after the upgrade: %s", study.hex()[:8], m.printable(str(error)))
+            self._store.end_study(study, time.time(), f"ended at an upgrade: {error}")
+            del self._studies[study]
+            return
         self._settle(study)
         log.info("took up study %s again at message %d", running.title, running.received)
 

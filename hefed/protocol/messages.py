@@ -23,7 +23,7 @@ from hefed.protocol.roster import NAME, Roster
 from hefed.protocol.sealing import PUBLIC_KEY_SIZE
 from hefed.wording import quoted
 
-PROTOCOL_VERSION: Literal[1] = 1
+PROTOCOL_VERSION: Literal[2] = 2
 MAX_ATTACHMENT = 2**30
 """Bytes of one attachment: a contribution of 10^8 values fits."""
 MAX_ATTEMPTS = 1000
@@ -246,7 +246,7 @@ class Body(_Strict):
     sender.
     """
 
-    version: Literal[1]
+    version: Literal[2]
     federation: Annotated[str, Field(min_length=1, max_length=128)]
     study: Digest
     sender: Name
@@ -339,6 +339,11 @@ def read_message(envelope: bytes, roster: Roster) -> Message:
     plain = codec.decode(encoded)
     # The signature comes first: only a member can make us look at the rest.
     _require_signature(plain, encoded, signature, roster)
+    if plain.get("version") != PROTOCOL_VERSION:
+        raise EncodingError(
+            f"a message of {plain['sender']} in another version of the protocol than {PROTOCOL_VERSION}; "
+            "install the same version of hefed everywhere"
+        )
     try:
         body = Body.model_validate(plain)
         content = KINDS[body.kind].model_validate(body.content)

@@ -43,7 +43,7 @@ def test_every_message_of_a_real_study_fits_the_published_schema(finished: Feder
 def test_the_schema_refuses_what_is_no_message(finished: Federation) -> None:
     bodies = pycddl.Schema("top = body\n" + SCHEMA)
     body = codec.decode(codec.decode(finished.log[0].message.envelope)[0])
-    for change in ({"version": 2}, {"kind": "greeting"}, {"study": b"short"}, {"more": 1}, {"sender": "No Name"}):
+    for change in ({"version": 1}, {"kind": "greeting"}, {"study": b"short"}, {"more": 1}, {"sender": "No Name"}):
         with pytest.raises(pycddl.ValidationError):
             bodies.validate_cbor(codec.encode(body | change))
 
@@ -123,3 +123,14 @@ def test_no_secret_type_shows_or_pickles_its_secret(finished: Federation) -> Non
         assert repr(secret).endswith("(...)")
         with pytest.raises(TypeError):
             pickle.dumps(secret)
+
+
+def test_a_message_of_another_version_of_the_protocol_is_refused_in_words(finished: Federation) -> None:
+    encoded, _ = codec.decode(finished.log[0].message.envelope)
+    older = codec.encode({**codec.decode(encoded), "version": 1})
+    signature = finished.signers["analyst"]._key.sign(m._signed_bytes(older))
+    with pytest.raises(EncodingError) as caught:
+        m.read_message(codec.encode([older, signature]), finished.roster)
+    assert str(caught.value) == (
+        "a message of analyst in another version of the protocol than 2; install the same version of hefed everywhere"
+    )
