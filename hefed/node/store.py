@@ -291,20 +291,12 @@ class Store:
 
     def mark_left(self, study: bytes, number: int, at: float, to: str) -> None:
         """That our message was handed to the connection with `to`; the first time counts. Becomes durable with the next
-        commit: a kill before it leaves the time open, and `mark_arrived` closes it.
+        commit: a kill before it leaves the time open, and the log then says by when the message was in the record.
         """
         self._write(
             "UPDATE sent SET left_at = ?, left_to = ? WHERE study = ? AND number = ? AND left_at IS NULL",
             *(at, to, study, number),
         )
-
-    def mark_arrived(self, study: bytes, count: int, at: float, to: str) -> None:
-        """That `to` has our first `count` messages, so that they had left by `at`, whether that was noted or not."""
-        if self._run("SELECT 1 FROM sent WHERE study = ? AND number < ? AND left_at IS NULL", study, count).fetchone():
-            self._write(
-                "UPDATE sent SET left_at = ?, left_to = ? WHERE study = ? AND number < ? AND left_at IS NULL",
-                *(at, to, study, count),
-            )
 
     def count_sent(self, study: bytes) -> int:
         """How many messages we have for this study."""
