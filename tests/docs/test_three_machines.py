@@ -94,11 +94,12 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
         for member in EVERYBODY:
             (line,) = [one for one in init if member in one] or [init[0]]
             assert "Fingerprint" in made.run(line, member)
-        create, join, merge, join_again = commands["One of them"]
+        create, show, join, merge, join_again = commands["One of them"]
         first = made.of("halland")
         for member in EVERYBODY:
             shutil.copy(made.home(member) / f"{member}.card", first)
         made.run(create, "halland")
+        assert "missing: aggregator, analyst, halland, kronoberg, orebro" in made.run(show, "halland")
         for member, copy in zip(EVERYBODY, "abcde", strict=True):
             machine = made.of(member)
             if machine != first:
