@@ -31,6 +31,7 @@ ALSO = (
     "CHANGELOG.md",
     "LICENSE",
     "NOTICE",
+    "examples/deployment/Containerfile",
     "examples/deployment/hefed.sysusers",
     "examples/deployment/hefed-node.service",
     "examples/deployment/hefed-aggregator.service",
@@ -50,7 +51,8 @@ Needs {command} with its venv module; nothing is fetched. In this folder, as roo
 requirements.txt holds the SHA-256 of every wheel. To know that this folder is the one that was made, compare the
 SHA-256 of its tar file with whoever made it, by another way than the file came: sha256sum {tar}
 
-What runs as a service: hefed-node.service and hefed-aggregator.service, whose first lines say how.
+As a service of systemd: hefed-node.service and hefed-aggregator.service; as a container: Containerfile. Their first
+lines say how.
 """
 
 

@@ -52,9 +52,8 @@ def test_hefeds_wheel_has_every_file_of_the_package_and_no_other(wheelhouse: Pat
     (wheel,) = wheelhouse.glob("hefed-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if not name.startswith("hefed-")}
-    here = {
-        str(path.relative_to(ROOT)) for path in (ROOT / "hefed").rglob("*") if path.is_file() and path.suffix != ".pyc"
-    }
+    files = (path.relative_to(ROOT) for path in (ROOT / "hefed").rglob("*") if path.is_file())
+    here = {str(path) for path in files if "__pycache__" not in path.parts}
     assert packed == here
 
 
