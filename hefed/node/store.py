@@ -197,11 +197,13 @@ class Store:
 
     # --- retention
 
-    def prune(self, attachments_before: float, records_before: float = 0.0) -> None:
+    def prune(self, attachments_before: float, records_before: float | None = None) -> None:
         """Deletes the attachments of studies that ended before one time, and all messages of studies that ended before
-        another, and gives the room back to the disk. The messages say what their attachments were, so the log stays
-        whole until they go. Takes little room itself: one message at a time.
+        another (None: KEEP_RECORDS ago), and gives the room back to the disk. The messages say what their attachments
+        were, so the log stays whole until they go. Takes little room itself: one message at a time.
         """
+        if records_before is None:
+            records_before = time.time() - KEEP_RECORDS
         self._write("UPDATE study SET kept = 1 WHERE kept > 1 AND ended_at < ?", attachments_before)
         self._write("UPDATE study SET kept = 0 WHERE kept > 0 AND ended_at < ?", records_before)
         self.commit()

@@ -1,6 +1,7 @@
 """How much state there is after many studies, what goes and what stays, and that what goes is gone from the disk."""
 
 import secrets
+import time
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_many_studies_leave_no_more_than_their_signed_messages(tmp_path: Path) -
         now = number * DAY
         take_part(store, number, now)
         if number % 5 == 4:
-            store.prune(now - 10 * DAY)
+            store.prune(now - 10 * DAY, 0.0)
             sizes.append(disk_of(tmp_path))
     store.close()
     growth = (sizes[-1] - sizes[5]) / (5 * (len(sizes) - 6))
@@ -82,6 +83,15 @@ def test_with_records_pruned_too_the_disk_is_level(tmp_path: Path) -> None:
     store.close()
 
 
+def test_signed_messages_go_after_ten_years(tmp_path: Path) -> None:
+    store, now = Store(tmp_path), time.time()
+    take_part(store, 1, now - 11 * 365.25 * DAY)
+    take_part(store, 2, now - 9 * 365.25 * DAY)
+    store.prune(now - 30 * DAY)
+    assert (store.length(study_of(1)), store.length(study_of(2))) == (0, 1)
+    store.close()
+
+
 def test_what_was_pruned_is_nowhere_on_disk_and_the_rest_is(tmp_path: Path) -> None:
     store = Store(tmp_path)
     old, new = take_part(store, 1, 0.0), take_part(store, 2, 50 * DAY)
@@ -89,7 +99,7 @@ def test_what_was_pruned_is_nowhere_on_disk_and_the_rest_is(tmp_path: Path) -> N
     store.add_study(running)
     kept = secrets.token_bytes(FRAME)
     store.remember(running, "contribution 1", b"e", (kept,), made=0.0)
-    store.prune(30 * DAY)
+    store.prune(30 * DAY, 0.0)
     assert store.entry(study_of(1), 0).attachments == store.sent(study_of(1), 0).attachments == ()
     assert store.entry(study_of(2), 0).attachments == store.sent(study_of(2), 0).attachments == (new,)
     assert store.sent(running, 0).attachments == (kept,)
@@ -104,7 +114,7 @@ def test_the_log_is_the_same_after_the_ciphertexts_have_gone(tmp_path: Path) -> 
     frame = take_part(store, 1, 0.0)
     with History(tmp_path) as history:
         before = log_sections(history, aggregator="aggregator")
-    store.prune(DAY)
+    store.prune(DAY, 0.0)
     with History(tmp_path) as history:
         assert log_sections(history, aggregator="aggregator") == before
     (section,) = before
@@ -129,12 +139,12 @@ def test_pruning_that_was_interrupted_is_finished_the_next_time(
 
     monkeypatch.setattr(store, "_delete_by_message", killed)
     with pytest.raises(KeyboardInterrupt):
-        store.prune(DAY)
+        store.prune(DAY, 0.0)
     monkeypatch.undo()
     store._db.close()
     store = Store(tmp_path)
     assert store.entry(study_of(1), 0).attachments != ()
-    store.prune(DAY)
+    store.prune(DAY, 0.0)
     assert all(store.entry(study_of(number), 0).attachments == () for number in range(5))
     assert disk_of(tmp_path) < 2 * FRAME
     store.close()
@@ -161,7 +171,7 @@ def test_somebody_who_reads_the_log_stops_neither_the_node_nor_the_folding(tmp_p
         assert len(log_sections(history, aggregator="aggregator")) == 1
         for number in range(2, 12):
             take_part(store, number, 0.0)
-        store.prune(DAY)
+        store.prune(DAY, 0.0)
         assert (tmp_path / "state.sqlite-wal").stat().st_size == 0
         assert len(log_sections(history, aggregator="aggregator")) == 11
     store.close()
