@@ -177,8 +177,8 @@ def test_the_page_s_times_are_the_code_s():
 
     page = " ".join(text(STUDY).split())
     assert f"does so {region.PATIENCE:.0f} s after the study expires" in page
-    assert f"gives up by itself {analyst.SILENCE:.0f} s after" in page
-    assert f"and {analyst.GRACE:.0f} s after the study has expired" in page
+    assert f"gives up by itself {analyst.SILENCE:.0f} s after the last sign" in page
+    assert f"gives up by itself {analyst.GRACE:.0f} s after the study has expired" in page
     assert f"not connected for {connections.GONE_AFTER:.0f} s" in page
     assert f"(and {consent.CLOCK_TOLERANCE:.0f} s for differing clocks)" in page
     assert coordinator.PATIENCE == 0.25
@@ -189,7 +189,7 @@ def test_the_page_s_times_are_the_code_s():
     assert f"nest at most {codec.MAX_DEPTH} deep" in page
     assert f"at most {codec.MAX_ITEMS} items" in page
     assert f"differ: an estimate by more than {analyst.AGREEMENT:.0e}".replace("e-0", "e-") in page
-    assert f"runs at most {region.MAX_STUDIES} studies at once" in page
+    assert f"has at most {region.MAX_STUDIES} studies that run or wait at once" in page
     assert f"up to {aggregator.MAX_STUDIES} studies running" in " ".join(text(SECURITY).split())
     assert link.MAX_ATTACHMENT == 2**30
     assert "at most 1 GiB an attachment" in page
