@@ -104,7 +104,15 @@ def serve_aggregator(
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     link = AggregatorLink(context, identity, roster, endpoint)
     try:
-        node = AggregatorNode(roster=roster, identity=identity, store=Store(folder), link=link, report=report)
+        node = AggregatorNode(
+            roster=roster,
+            identity=identity,
+            store=Store(folder),
+            link=link,
+            earlier=earlier,
+            keep_days=keep_days,
+            report=report,
+        )
         log.info("%s listens on %s", roster.aggregator.name, link.address)
         if announce:
             announce(link.address)
