@@ -139,14 +139,14 @@ def _stated(kind: str, roster: Roster) -> dict[str, Any]:
     }
 
 
-def turned_away(aggregator: str, member: str, theirs: Versions) -> str:
-    """Why a member is not greeted, with both sides' versions and what to install."""
+def turned_away(us: str, other: str, theirs: Versions) -> str:
+    """Why two ends cannot take part in studies together, with both sides' versions and what to install."""
     newest = max(OURS.protocols)
     if theirs.link > LINK_VERSION or (theirs.link == LINK_VERSION and min(theirs.protocols, default=0) > newest):
-        remedy = f"install at {aggregator} the version that {member} has, or the older one at {member} again"
+        remedy = f"install at {us} the version that {other} has, or the older one at {other} again"
     else:
-        remedy = f"install hefed {OURS.package} at {member}"
-    return f"{aggregator} runs {OURS.words()} and {member} {theirs.words()}, which have none in common; {remedy}"
+        remedy = f"install hefed {OURS.package} at {other}"
+    return f"{us} runs {OURS.words()} and {other} {theirs.words()}, which have none in common; {remedy}"
 
 
 def differing_rosters(us: str, ours: RosterState, other: str, theirs: RosterState | None) -> str | None:

@@ -21,7 +21,17 @@ from zmq.utils.monitor import recv_monitor_message
 from hefed.node import trouble as t
 from hefed.node.dial import Dialler
 from hefed.node.errors import NodeError
-from hefed.node.handshake import LINK_VERSION, RosterState, Welcome, differing_rosters, hello, names
+from hefed.node.handshake import (
+    LINK_VERSION,
+    PROTOCOLS,
+    RosterState,
+    Versions,
+    Welcome,
+    differing_rosters,
+    hello,
+    names,
+    turned_away,
+)
 from hefed.node.identity import Identity
 from hefed.node.traffic import MOST, Traffic
 from hefed.protocol import codec
@@ -306,21 +316,27 @@ class MemberLink:
                 break
             self._traffic.took(self._dialler.descriptor)
             header = _header(parts[0]) if len(parts) <= MAX_FRAMES else None
-            if header:
-                self._note(header)
+            if header and self._note(header):
                 yield Received(header, tuple(parts[1:]))
         for _ in self._traffic.cut():
             log.warning("the connection is cut off: it brought more than any message has, without one that is whole")
 
-    def _note(self, header: dict[str, Any]) -> None:
+    def _note(self, header: dict[str, Any]) -> bool:
+        """Takes what concerns the link; False when the link's owner should not see it."""
         match header:
             case {"type": "welcome"}:
-                self.welcome, self._said = Welcome.read(header), None
+                welcome = Welcome.read(header)
+                if welcome.protocol not in PROTOCOLS:  # one of hefed 0.1 welcomes everybody
+                    theirs = Versions(welcome.package, (welcome.protocol,))
+                    self._said = t.turned_away(turned_away(self._places.member, self._places.aggregator, theirs))
+                    return False
+                self.welcome, self._said = welcome, None
                 self._dialler.settled()
             case {"type": "turned away", "words": str(words)}:
                 self._said = t.turned_away(printable(words[:MAX_WORDS]))
             case {"type": "present", "members": list(members)}:
                 self.present = names(members, MAX_MEMBERS)
+        return True
 
     def send(self, header: dict[str, Any], *frames: bytes) -> bool:
         """False when there is no connection or its queue is full; what matters is sent again after a greeting."""

@@ -42,6 +42,8 @@ class ProcessConfig(BaseModel):
     """A region's CSV file; None for a mere keyholder."""
     leave_nothing: bool
     """Whether all secrets, the identity included, are destroyed when the parent ends."""
+    proxy: str | None = None
+    """A SOCKS5 proxy, host:port, through which a region dials."""
 
     def write(self, folder: Path) -> None:
         """Into a party's folder."""
@@ -102,7 +104,7 @@ def _run_region(folder: Path, config: ProcessConfig, roster: Roster, lifeline: L
     endpoint = _wait_for(Path(config.endpoint_file), lifeline)
     if endpoint is not None:
         table = Path(config.table) if config.table else None
-        serve_region(Region(folder, config.name, roster, table, ANY_STUDY), [endpoint], lifeline)
+        serve_region(Region(folder, config.name, roster, table, ANY_STUDY), [endpoint], lifeline, proxy=config.proxy)
 
 
 def _wait_for(path: Path, lifeline: Lifeline) -> str | None:
