@@ -16,7 +16,7 @@ from hefed.node import trouble as t
 from hefed.node.consent import CLOCK_TOLERANCE
 from hefed.node.dial import in_background, resolve, split_address
 from hefed.node.finding import Finding, Tell, note, waiting_for, works, wrong
-from hefed.node.handshake import OURS, RosterState, Versions, differing_rosters, probe
+from hefed.node.handshake import LINK_VERSION, OURS, RosterState, Versions, differing_rosters, probe
 from hefed.node.identity import Identity
 from hefed.node.link import MemberLink
 from hefed.protocol.roster import Roster
@@ -41,6 +41,10 @@ _ROW = {
 DIRECT, BY_PROXY = ("name", "port", "handshake", "answer"), ("proxy", "handshake", "answer")
 AFTER = ("version", "roster there", "clock", "one node")
 """What is known only from an answer."""
+
+
+_UNASKED = {"type": "unknown", "version": LINK_VERSION}
+"""What hefed 0.1 answers, which knows no probe; it states nothing else."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,9 @@ class _Call:
             self._asked = time.time()
             self._link.send(probe(self._caller.roster))
         for received in self._link.receive():
-            if received.header["type"] == "probed" and self._asked:
-                self.answer = Answer.read(received.header, self._asked, time.time())
+            if received.header["type"] in ("probed", _UNASKED["type"]) and self._asked:
+                header = received.header if received.header["type"] == "probed" else _UNASKED
+                self.answer = Answer.read(header, self._asked, time.time())
         self.trouble = self._link.trouble()
         return self.answer is not None or (self.trouble is not None and self._link.tried_all)
 
@@ -199,10 +204,8 @@ def _version(caller: Caller, answer: Answer) -> Finding:
     aggregator, theirs = caller.roster.aggregator.name, answer.versions
     protocol = OURS.common(theirs)
     if protocol is not None:
-        return works(
-            "version",
-            f"protocol {protocol} with {aggregator}, which runs hefed {theirs.package} (here: {OURS.package})",
-        )
+        words = f"protocol {protocol}, with hefed {theirs.package} at {aggregator} and {OURS.package} here"
+        return works("version", words)
     older_here = theirs.link > OURS.link or max(theirs.protocols, default=0) > max(OURS.protocols)
     remedy = f"install hefed {theirs.package} here" if older_here else f"have hefed {OURS.package} installed there"
     return wrong(
@@ -217,14 +220,14 @@ def _roster(caller: Caller, answer: Answer) -> Finding:
     if differing is not None:
         return wrong("roster there", differing)
     if answer.roster is None:
-        return note("roster there", f"{aggregator} does not say which roster it has, as hefed before 0.2 does not")
+        return note("roster there", f"{aggregator} does not say which roster it has")
     return works("roster there", f"{aggregator} has the same, version {ours.version}")
 
 
 def _clock(caller: Caller, answer: Answer) -> Finding:
     aggregator = caller.roster.aggregator.name
     if answer.ahead is None:
-        return note("clock", f"{aggregator} does not say what time it has, as hefed before 0.2 does not")
+        return note("clock", f"{aggregator} does not say what time it has")
     seconds = round(abs(answer.ahead))
     if abs(answer.ahead) <= CLOCK_TOLERANCE:
         return works("clock", f"within {counted(max(seconds, 1), 'second')} of that of {aggregator}")

@@ -165,8 +165,9 @@ def metrics_finding(port: int, *, running: bool) -> Finding:
     if running:
         return note("metrics", f"port {port}, which the running process has")
     try:
-        with socket.create_server(("127.0.0.1", port)):
-            pass
+        with socket.socket() as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(("127.0.0.1", port))
     except OSError as error:
         reason = (error.strerror or "unknown reason").lower()
         return wrong(
