@@ -72,7 +72,7 @@ def _invited(study: str, home: Home) -> tuple["Standing", "Invitations", "Invite
     from hefed.node.operate import standing
 
     member = standing(home, "contributor", "keyholder", "reader")
-    invitations = Invitations(home, member.roster)
+    invitations = Invitations(home, member.roster, member.earlier)
     return member, invitations, invitations.running(study)
 
 

@@ -15,7 +15,7 @@ from hefed.data.policy import Policy, refusals
 from hefed.data.settings import DataSettings
 from hefed.data.source import DataError
 from hefed.data.table import LocalTable, commitment, load_table
-from hefed.node.decision import Decision, Decisions
+from hefed.node.decision import Decision, DecisionError, Decisions
 from hefed.node.work import ModelWork
 from hefed.protocol.board import Board
 from hefed.protocol.ports import DeclinedError, Vault
@@ -107,7 +107,10 @@ class Consent:
         reasons = refusals(self._policy, board.study, table)
         if reasons:
             raise DeclinedError(f"{self._name} refuses: {'; '.join(reasons)}")
-        decision = self._decisions.find(board.study_digest)
+        try:
+            decision = self._decisions.find(board.study_digest)
+        except DecisionError as error:
+            raise DeclinedError(f"{self._name} has a decision about the study that its people did not sign") from error
         if decision and decision.table not in (None, table_digest(table, board.study_digest)):
             raise DeclinedError(
                 f"the table of {self._name} changed between its approval and its first use; submit the study again"

@@ -59,8 +59,12 @@ class Decisions:
         return self.home / FOLDER / f"{study.hex()}.{answer}"
 
     def write(self, decision: Decision) -> None:
-        """Signs and writes an answer. Raises NodeError when the same was given before."""
+        """Signs and writes an answer. Raises NodeError when the same was given before, or an approval comes after a
+        refusal.
+        """
         make_private_folder(self.home / FOLDER)
+        if decision.answer == "approved" and self.path(decision.study, "refused").exists():
+            raise NodeError("this study is refused already, which cannot be taken back; have it submitted again")
         signature = self.identity.sign_statement(*decision.statement())
         data = codec.encode({"decision": decision.model_dump(), "signature": signature})
         try:

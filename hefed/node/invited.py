@@ -4,8 +4,8 @@ Reads the database without writing to it. What an analyst wrote is validated as 
 """
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,11 +38,11 @@ class Invited:
 
 
 class Invitations:
-    """All studies in the state of a home, under the roster in force, oldest first."""
+    """All studies in the state of a home, oldest first, each under the roster that it was made for."""
 
-    def __init__(self, home: Path, roster: Roster) -> None:
-        """Raises NodeError when there is no state."""
-        self._home, self._roster = home, roster
+    def __init__(self, home: Path, roster: Roster, earlier: Sequence[Roster] = ()) -> None:
+        """`earlier` are the rosters that were in force before `roster`. Raises NodeError when there is no state."""
+        self._home, self._rosters = home, (roster, *earlier)
         path = home / "state.sqlite"
         if not path.exists():
             raise NodeError(f"no study has come to {shown(home)} yet; is its node running? hefed node --home {home}")
@@ -68,12 +68,12 @@ class Invitations:
 
     def _read(self, row: tuple[bytes, float, bytes, int, int]) -> Invited | None:
         study, came, envelope, ended, approved = row
-        board = Board(self._roster, study)
-        try:
-            board.post(m.read_message(envelope, self._roster))
-        except ProtocolError:
-            return None  # of another roster: it runs on, or ended, without a decision now
-        return Invited(study, board, came, bool(approved), bool(ended))
+        for roster in self._rosters:
+            board = Board(roster, study)
+            with suppress(ProtocolError):
+                board.post(m.read_message(envelope, roster))
+                return Invited(study, board, came, bool(approved), bool(ended))
+        return None  # of a roster that is not known here, or of an older version of hefed
 
     def running(self, named: str) -> Invited:
         """The study that a person names by the first digits of its hash, or by its name where one study has it. Raises

@@ -56,6 +56,8 @@ def read_status(home: Path) -> Status:
     try:
         with path.open("rb") as file:
             standing = json.loads(file.read(MAX_BYTES))
+        if not isinstance(standing, dict):
+            raise ValueError("it holds no standing")
     except FileNotFoundError:
         raise NodeError(
             f"no process has run in {home} yet; start one: hefed node --home {home}, or hefed aggregator"
