@@ -1,10 +1,7 @@
-"""The link: who is let in, what a member can and cannot do with its connection, and connections that break."""
+"""The link: who is let in, and what a member can and cannot do with its connection."""
 
 import os
 import random
-import socket
-import struct
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +20,7 @@ from hefed.protocol.board import Board, Phase
 from hefed.protocol.ports import Outgoing
 from hefed.protocol.roster import Roster
 from hefed.study import Study
-from tests.node.runs import Run, cox_reference, free_port, is_sum, study_file, wait_for
+from tests.node.runs import Run, cox_reference, is_sum, study_file, wait_for
 from tests.protocol.federation import Federation as InOneProcess
 
 OUTSIDER = Identity.passing()
@@ -313,67 +310,3 @@ def test_nothing_is_made_of_a_size_that_a_message_states_and_does_not_bring(tmp_
     federation.run()
     assert time.process_time() - start < 20
     assert [name for name, _ in federation.refused] == ["halland"]
-
-
-# --- Connections that break ------------------------------------------------------------------------
-
-
-class CuttingProxy:
-    """Passes bytes on, and cuts each of its first connections after a number of bytes, wherever that may be."""
-
-    def __init__(self, port: int, target: int, cuts: int) -> None:
-        self._target, self._left, self._random = target, cuts, random.Random(3)  # noqa: S311
-        self._listener = socket.create_server(("127.0.0.1", port))
-        self.cut = 0
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(near,), daemon=True).start()
-
-    def _serve(self, near: socket.socket) -> None:
-        try:
-            far = socket.create_connection(("127.0.0.1", self._target))
-        except OSError:
-            near.close()
-            return
-        budget = self._random.randrange(9_000, 30_000) if self._left > 0 else None
-        self._left -= 1
-        up = threading.Thread(target=self._pump, args=(near, far, budget), daemon=True)
-        up.start()
-        self._pump(far, near, 3 * budget if budget else None)
-        up.join()
-        near.close()
-        far.close()
-
-    def _pump(self, source: socket.socket, sink: socket.socket, budget: int | None) -> None:
-        with suppress(OSError):
-            while data := source.recv(4096):
-                sink.sendall(data if budget is None else data[:budget])
-                if budget is not None:
-                    budget -= len(data)
-                    if budget <= 0:
-                        self.cut += 1
-                        break
-        for end in (source, sink):
-            with suppress(OSError):
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                end.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._listener.close()
-
-
-def test_connections_that_break_in_the_middle_of_messages_change_nothing(tmp_path: Path) -> None:
-    port, through = free_port(), free_port()
-    proxy = CuttingProxy(through, port, cuts=15)
-    try:
-        with Run(study_file(tmp_path), tmp_path / "parties", port=port, through=through) as run:
-            run.assert_answer(run.follow(), cox_reference())
-            assert proxy.cut >= 10
-            run.assert_every_message_was_sent_once()
-            assert len(run.log(AGGREGATOR).split("orebro is connected")) > 2
-    finally:
-        proxy.close()
