@@ -2,11 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from hefed.data.policy import Policy, refusals
+from hefed.data.policy import ModelName, Policy, model_name, refusals
 from hefed.data.settings import SettingsError
 from hefed.data.table import LocalTable, load_table
 from hefed.study import Study
@@ -39,10 +40,13 @@ def test_every_key_of_a_policy(tmp_path: Path) -> None:
     policy = load(
         tmp_path,
         '[policy]\nmin_rows = 50\nmin_events = 10\ncolumns = ["age", "time"]\nreaders = ["orebro"]\nmin_threshold = 3\n'
-        "min_contributors = 5\nmax_rounds = 15\n",
+        'min_contributors = 5\nmax_rounds = 15\nanalysts = ["analyst"]\nmodels = ["logistic", "cox-shared-baseline"]\n'
+        'approve = "within-policy"\n',
     )
     assert set(policy.model_fields_set) == set(Policy.model_fields)
     assert (policy.columns, policy.readers) == (("age", "time"), ("orebro",))
+    assert (policy.analysts, policy.models) == (("analyst",), ("logistic", "cox-shared-baseline"))
+    assert policy.approve == "within-policy"
 
 
 FAULTS = [
@@ -57,6 +61,19 @@ FAULTS = [
     ('[policy]\ncolumns = "age"\n', "[policy] columns must be a list in square brackets, not 'age'"),
     ('[policy]\nreaders = ["Örebro"]\n',
      "[policy] readers, entry 1 must be small letters, digits and inner hyphens, at most 64, not 'Örebro'"),
+    ('[policy]\nanalysts = ["a", "a"]\n', "[policy] analysts names 'a' twice; name it once"),
+    ('[policy]\nanalysts = "a"\n', "[policy] analysts must be a list in square brackets, not 'a'"),
+    ('[policy]\nmodels = ["cox-shared"]\n',
+     "[policy] models, entry 1 must be 'logistic' or 'cox' or 'cox-shared-baseline', not 'cox-shared'; "
+     "did you mean 'cox-shared-baseline'?"),
+    ('[policy]\napprove = "always"\n', "[policy] approve must be 'by-hand' or 'within-policy', not 'always'"),
+    ("[policy]\napprove = true\n", "[policy] approve must be 'by-hand' or 'within-policy', not true"),
+    ('[policy]\napprove = "within-policy"\n',
+     '[policy] approve = "within-policy" approves without a person what the policy grants, so it must name that: '
+     "add columns, readers, analysts, models"),
+    ('[policy]\napprove = "within-policy"\ncolumns = ["age"]\nreaders = []\nmodels = ["cox"]\n',
+     '[policy] approve = "within-policy" approves without a person what the policy grants, so it must name that: '
+     "add analysts"),
 ]  # fmt: skip
 
 
@@ -104,13 +121,43 @@ def test_the_least_rows_and_events(study: Study, rows: int, events: int, reasons
 
 def test_just_what_is_granted_is_granted() -> None:
     policy = Policy(
+        approve="within-policy",
         columns=COX.model.columns,
         readers=COX.readers,
+        analysts=("analyst",),
+        models=("cox",),
         min_threshold=COX.security.threshold,
         min_contributors=COX.security.min_contributors,
         max_rounds=COX.limits.rounds,
     )
+    assert refusals(policy, COX, None, "analyst") == []
+
+
+def test_who_asks_is_looked_at_where_it_is_known() -> None:
+    policy = Policy(analysts=("analyst", "other"))
+    assert refusals(policy, COX, None, "other") == []
+    assert refusals(policy, COX, None, "third") == ["the policy here does not grant analyst 'third'"]
+    assert refusals(Policy(analysts=()), COX, None, "other") == ["the policy here does not grant analyst 'other'"]
     assert refusals(policy, COX, None) == []
+    assert refusals(Policy(), COX, None, "anybody") == []
+
+
+@pytest.mark.parametrize("granted", ["logistic", "cox", "cox-shared-baseline"])
+def test_each_model_is_granted_by_itself(granted: ModelName, tmp_path: Path) -> None:
+    path = tmp_path / "shared.toml"
+    path.write_text(Path("examples/heart-failure/cox.toml").read_text().replace('"per-region"', '"shared"', 1))
+    shared = Study.load(path)
+    for study in (LOGISTIC, COX, shared):
+        name = model_name(study)
+        expected = [] if name == granted else [f"the policy here does not grant model '{name}'"]
+        assert refusals(Policy(models=(granted,)), study, None) == expected
+    assert {model_name(study) for study in (LOGISTIC, COX, shared)} == set(get_args(ModelName))
+
+
+def test_a_policy_that_only_lists_nothing_grants_nothing() -> None:
+    nothing = Policy(approve="within-policy", columns=(), readers=(), analysts=(), models=())
+    said = refusals(nothing, COX, None, "analyst")
+    assert [words.split()[6].rstrip("s") for words in said] == ["analyst", "column", "model", "reader"]
 
 
 @pytest.mark.parametrize(("rows", "events"), [(17, 3), (13, 1), (7, 0)])
