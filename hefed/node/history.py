@@ -67,7 +67,7 @@ class History:
         """Raises NodeError when there is no state, or one of another form."""
         self._path = folder / FILE
         if not self._path.exists():
-            raise NodeError(f"{folder} has no {FILE}, so nothing has left it yet")
+            raise NodeError(f"{folder} has no {FILE}: no process has run there, so nothing has left it; check the name")
         try:
             self._db = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)
         except sqlite3.Error as error:
@@ -109,14 +109,12 @@ class History:
                 *(study, own_name),
             )
         for key, envelope, made, left_at, left_to, seen_at in rows:
-            body, content = _read(envelope)
-            size = len(envelope) + (sum(one.size for one in body.attachments) if body else 0)
-            kind = body.kind if body else "unreadable"
+            kind, content, size = _read(envelope)
             yield Departure(key, kind, content, size, made, left_at, seen_at, left_to)
 
     def _definition(self, study: bytes) -> Study | None:
         for (envelope,) in self._rows("SELECT envelope FROM entry WHERE study = ? AND number = 0", study):
-            _, content = _read(envelope)
+            _, content, _ = _read(envelope)
             if isinstance(content, m.Invitation):
                 try:
                     return Study.from_public(content.definition)
@@ -135,16 +133,27 @@ class History:
         return NodeError(f"{self._path} cannot be read: {error}; look at the disk and at whose the file is")
 
 
-def _read(envelope: bytes) -> tuple[m.Body | None, m.Content | None]:
-    """A message from one's own database. Its signature is not looked at: one's own, or verified when it was stored."""
+def _read(envelope: bytes) -> tuple[str, m.Content | None, int]:
+    """Kind, content and bytes of a message from one's own database, of an older version too; its content is None when
+    it cannot be read. Signatures are not looked at: they are one's own, or were verified before it was stored.
+    """
     try:
         match codec.decode(envelope):
             case [bytes(encoded), bytes()]:
-                body = m.Body.model_validate(codec.decode(encoded))
-                return body, m.KINDS[body.kind].model_validate(body.content)
-    except (EncodingError, ValidationError, KeyError):
+                match codec.decode(encoded):
+                    case {"kind": str(kind), "content": dict(content), "attachments": list(attachments)}:
+                        size = len(envelope) + sum(m.Attachment.model_validate(one).size for one in attachments)
+                        return kind, _content(kind, content), size
+    except (EncodingError, ValidationError):
         pass
-    return None, None
+    return "unreadable", None, len(envelope)
+
+
+def _content(kind: str, content: dict[str, Any]) -> m.Content | None:
+    try:
+        return m.KINDS[kind].model_validate(content)
+    except (KeyError, ValidationError):
+        return None
 
 
 def log_sections(
@@ -165,7 +174,9 @@ def log_sections(
         known.append(f"{name} ({one.facts.study.hex()[:8]})")
         if study is not None and name != study and not _begins_with(one.facts.study, study):
             continue
-        lines = tuple(line for line in _lines(one, aggregator) if since is None or line.at is None or line.at >= since)
+        lines = tuple(
+            line for line in _lines(one, aggregator, own_name) if since is None or line.at is None or line.at >= since
+        )
         if lines or since is None:
             sections.append(_section(one, name, lines, aggregator, own_name))
     if study is not None and not sections and since is None:
@@ -187,7 +198,8 @@ def _section(
         notes.append("Its messages have been deleted, as their time was over.")
     if own_name is not None:
         notes.append("Beside these the aggregator passed on what the members signed, and could open none of it.")
-    way = f"all of it went to {aggregator}, which passes on what is for others" if own_name is None else ""
+    relays = sorted({departure.left_to or aggregator for departure in one.departures}) or [aggregator]
+    way = f"all of it went to {' and '.join(relays)}, which passes on what is for others" if own_name is None else ""
     return LogSection(
         study=facts.study,
         name=name,
@@ -200,10 +212,10 @@ def _section(
     )
 
 
-def _lines(one: StudyHistory, aggregator: str) -> Iterator[LogLine]:
+def _lines(one: StudyHistory, aggregator: str, own_name: str | None) -> Iterator[LogLine]:
     facts = one.facts
-    around = Around(aggregator, facts.analyst, one.study.readers if one.study else ())
     for departure in one.departures:
+        around = Around(departure.left_to or aggregator, facts.analyst, one.study.readers if one.study else ())
         at, certainty = _when(departure)
         reading = read(departure.content, around)
         yield LogLine(
@@ -211,7 +223,8 @@ def _lines(one: StudyHistory, aggregator: str) -> Iterator[LogLine]:
         )
     if facts.ended_at is not None:
         how = f": {m.printable(facts.outcome)}" if facts.outcome else ""
-        yield LogLine("ended", facts.ended_at, "left", f"the study ended here{how}; its keys are destroyed")
+        keys = "" if own_name else "; its keys are destroyed"  # an aggregator has none
+        yield LogLine("ended", facts.ended_at, "left", f"the study ended here{how}{keys}")
 
 
 def _when(departure: Departure) -> tuple[float | None, Certainty]:

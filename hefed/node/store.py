@@ -115,7 +115,8 @@ class Store:
     def _unusable(self, error: Exception) -> NodeError:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
             return NodeError(f"{self._path} is in use by another program; stop that one, then start again")
-        return NodeError(f"{self._path} cannot be used: {error}; look at the disk and the file's owner")
+        reason = (error.strerror or "unknown reason").lower() if isinstance(error, OSError) else error
+        return NodeError(f"{self._path} cannot be used: {reason}; look at the disk and the file's owner")
 
     def close(self) -> None:
         """Commits and closes."""

@@ -67,7 +67,7 @@ def print_written(file: Path, home: Path, to: Console) -> None:
     to.print(
         Text(
             "Studies that ran when the state was lost cannot go on with this region: their keys are gone, and it takes "
-            "no part in them again. Ask their analysts to submit them anew."
+            "no part in them again. They end at their deadline at the latest; ask their analysts to submit them anew."
         )
     )
 
