@@ -54,7 +54,7 @@ class Operation(_Section):
 
     log: Literal["plain", "json"] = "plain"
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    keep_days: Annotated[float, Field(ge=0, le=36500)] = 30.0
+    keep_days: Annotated[float, Field(ge=0, le=36500, allow_inf_nan=False)] = 30.0
 
 
 class Settings(_Section):
