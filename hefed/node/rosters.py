@@ -10,6 +10,7 @@ from hefed.node.store import Store
 from hefed.protocol import codec
 from hefed.protocol import messages as m
 from hefed.protocol.roster import Roster
+from hefed.study import Study, StudyError
 
 
 class Rosters:
@@ -33,11 +34,13 @@ class Rosters:
             return None
         invitation = m.read_message(store.bare_entry(study, 0).envelope, earlier)
         content = invitation.content
-        definition = content.definition if isinstance(content, m.Invitation) else {}
-        names = {invitation.sender, earlier.aggregator.name, *definition["contributors"]}
-        names |= {name for role in ("keyholders", "readers") for name in definition["security"][role]}
-        now = {member.name: member for member in self.in_force.members}
-        changed = sorted(name for name in names if now.get(name) != earlier.member(name))
+        try:
+            asked = Study.from_public(content.definition if isinstance(content, m.Invitation) else None)
+        except StudyError:
+            return None  # nobody goes on with that, under whatever roster; its board says why
+        names = {invitation.sender, earlier.aggregator.name, *asked.members}
+        then, now = ({member.name: member for member in roster.members} for roster in (earlier, self.in_force))
+        changed = sorted(name for name in names if now.get(name) != then.get(name))
         if not changed:
             return None
         return (
