@@ -111,8 +111,9 @@ def test_a_whole_study_runs_as_in_a_container(image: Machine) -> None:
     environment = " ".join(given(final, "ENV"))
     volumes = "".join(f"mount --bind {place} {place} && " for place in (HOME, KERNELS))
     tmpfs = "mount -t tmpfs tmpfs /tmp && "
-    before = image.run(f"find {KERNELS} -type f | sort").stdout
-    assert before.count(".nbc\n") > 10
+    compiled = f"find {KERNELS} -name '*.nbc' -printf '%f %T@\\n'"
+    before = set(image.run(compiled).stdout.splitlines())
+    assert len(before) > 10
     command = restricted(
         f"env {environment} sh -c '(! touch /etc/x /opt/hefed/x /var/x /srv/x) && "
         f"hefed simulate /mnt/examples/heart-failure/cox.toml --out {HOME}/run'",
@@ -122,4 +123,4 @@ def test_a_whole_study_runs_as_in_a_container(image: Machine) -> None:
     done = image.run(f"unshare --mount sh -c {shlex.quote(f'{volumes}{tmpfs}exec {command}')}", seconds=300)
     assert "n = 299, events = 96" in done.stdout
     assert done.stderr.count("Read-only file system") == 4
-    assert image.run(f"find {KERNELS} -type f | sort").stdout == before, "kernels were compiled again"
+    assert before <= set(image.run(compiled).stdout.splitlines()), "kernels were compiled again"
