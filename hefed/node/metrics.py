@@ -31,8 +31,6 @@ log = logging.getLogger(__name__)
 ADDRESS = "127.0.0.1"
 REQUEST_SECONDS = 5.0
 """How long a client may be silent in its request."""
-STATES = ("pending", "running")
-"""Of a study: whether it waits for this region's approval."""
 
 Status = Mapping[str, Any]
 
@@ -77,10 +75,10 @@ def serve(port: int, status: Callable[[], Status]) -> Metrics:
     """Serves the metrics on a loopback port from now on; 0 takes a free one, which `port` of the answer tells.
 
     `status` is called at each request, by another thread than the node's: it must give a finished dictionary, not one
-    that the node still changes. Of a region it has `role` "region", `connected`, `studies`, `messages_sent`,
-    `bytes_sent`; of an aggregator `role` "aggregator", `members` with their `name` and `connected`, and the same
-    studies and numbers. Of each study `state` (STATES), `phase` and `expires` are read. What is missing in it is not
-    shown. Raises NodeError when there is no such port.
+    that the node still changes. Read are `role`; of a region `connected`, `messages_sent` and `bytes_sent`; of an
+    aggregator `members` with their `name` and `connected`; of both `studies`, each with `phase`, `expires`, and in a
+    region `state`: "pending" while it waits for the region's approval. What is missing is not shown. Raises NodeError
+    when there is no such port.
     """
     return Metrics(port, status)
 
@@ -127,7 +125,9 @@ def _studies(studies: Iterable[Status]) -> Iterator[Metric]:
     numbers = dict.fromkeys([("pending", Phase.APPROVAL.value), *(("running", phase.value) for phase in RUNNING)], 0)
     deadlines = []
     for study in studies:
-        key = str(study["state"]), str(study["phase"])
+        key = str(study.get("state", "running")), str(study["phase"])
+        if Phase.ENDED in key:  # still shown to people for a while
+            continue
         numbers[key] = numbers.get(key, 0) + 1
         deadlines.append(float(study["expires"]))
     family = GaugeMetricFamily("hefed_studies", "Studies that have not ended.", labels=["state", "phase"])

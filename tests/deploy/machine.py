@@ -5,6 +5,7 @@ machine but the folder that it is given.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 
 SYSTEMD = Path("/usr/lib/systemd/systemd")
+TOOLS = ("bash", "ip", "ldconfig", "nsenter", "runuser", "setpriv", "unshare")
+"""Of the packages util-linux, iproute2, libc-bin."""
 PYTHON = "/opt/python"
 """Where the machine has this Python: its own place may be closed to others than root."""
 SHARED = "/mnt"
@@ -54,6 +57,9 @@ def lacking() -> str | None:
         return "only root can start a systemd of its own"
     if not SYSTEMD.exists():
         return "systemd is not installed"
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        return f"{', '.join(missing)} is not installed"
     if _cgroups() is None:
         return "no cgroup2 is mounted"
     tried = subprocess.run(["unshare", "--mount", "--net", "--pid", "--cgroup", "--fork", "true"], check=False)
@@ -73,7 +79,7 @@ class Machine:
         with (folder / "boot.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [
-                    "sh", "-c", 'echo $$ > "$0" && exec "$@"', self._cgroup / "cgroup.procs",
+                    "sh", "-c", 'echo $$ > "$0" && exec setpriv --pdeathsig KILL "$@"', self._cgroup / "cgroup.procs",
                     "unshare", "--pid", "--mount", "--uts", "--ipc", "--cgroup", "--net", "--fork", "--kill-child",
                     "--mount-proc", "bash", "-c", BOOT, sys.base_prefix, *self._shows,
                 ],
@@ -95,7 +101,10 @@ class Machine:
     @property
     def init(self) -> str | None:
         """The process that is number 1 in it."""
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        try:
+            children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        except FileNotFoundError:
+            return None
         return children[0] if children else None
 
     def place(self, path: Path) -> str:

@@ -27,11 +27,16 @@ STUDY = {
 }  # fmt: skip
 REGION: dict[str, Any] = {
     "role": "region", "name": "halland", "connected": True, "ready_since": 1.9e9, "present": [PEER],
-    "studies": [STUDY, STUDY, {**STUDY, "phase": "approval", "round": 0, "state": "pending", "expires": 1.95e9}],
+    "studies": [STUDY, STUDY, {**STUDY, "phase": "approval", "round": 0, "state": "pending", "expires": 1.95e9},
+                {**STUDY, "phase": "opening", "state": "ended", "expires": 1.8e9}],
     "messages_sent": 17, "bytes_sent": 2**40 + 1,
 }  # fmt: skip
 AGGREGATOR: dict[str, Any] = {
-    "role": "aggregator", "name": "centre", "studies": [], "messages_sent": 1, "bytes_sent": 2,
+    "role": "aggregator", "name": "centre",
+    "studies": [
+        {"study": HASH, "name": NAME, "phase": "dealing", "round": None, "expires": 2e9, "outcome": None},
+        {"study": HASH, "name": NAME, "phase": "ended", "round": 3, "expires": 1.9e9, "outcome": "finished"},
+    ],
     "members": [{"name": "halland", "connected": True}, {"name": PEER, "connected": False}],
 }  # fmt: skip
 
@@ -98,6 +103,14 @@ def test_an_aggregator_tells_who_is_connected() -> None:
     assert value(read, "hefed_member_connected", member="halland") == 1
     assert value(read, "hefed_member_connected", member=PEER) == 0
     assert "hefed_connected" not in {name for name, _ in read}
+
+
+def test_studies_that_have_ended_are_not_counted() -> None:
+    with serve(0, lambda: AGGREGATOR) as page:
+        read = samples(fetched(page))
+    counts = {labels: number for (name, labels), number in read.items() if name == "hefed_studies" and number}
+    assert counts == {frozenset({("state", "running"), ("phase", "dealing")}): 1}
+    assert value(read, "hefed_next_deadline_timestamp_seconds") == 2e9
 
 
 def test_memory_and_open_files_of_the_process_are_there() -> None:

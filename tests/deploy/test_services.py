@@ -152,14 +152,29 @@ def test_the_log_is_json_and_nothing_else(running: Machine) -> None:
     assert {line["level"] for line in lines} == {"info"}
 
 
+def metrics(machine: Machine, port: int) -> dict[tuple[str, str], float]:
+    """The metrics on a port of the machine, by name and last label."""
+    script = f"import urllib.request as r; print(r.urlopen('http://127.0.0.1:{port}/metrics').read().decode())"
+    families = text_string_to_metric_families(machine.run(f'/opt/hefed/bin/python -c "{script}"').stdout)
+    samples = (sample for family in families for sample in family.samples)
+    return {(sample.name, "".join([*sample.labels.values()][-1:])): sample.value for sample in samples}
+
+
 def test_the_metrics_of_a_running_node_say_that_it_is_connected(running: Machine) -> None:
-    script = f"import urllib.request as r; print(r.urlopen('http://127.0.0.1:{PORT}/metrics').read().decode())"
-    text = running.run(f'/opt/hefed/bin/python -c "{script}"').stdout
-    read = {sample.name: sample for family in text_string_to_metric_families(text) for sample in family.samples}
-    assert read["hefed_info"].labels["role"] == "region"
-    assert read["hefed_connected"].value == 1
-    assert read["process_resident_memory_bytes"].value > 2**20
-    assert time.time() - 600 < read["process_start_time_seconds"].value <= time.time() + 1
+    read = metrics(running, PORT)
+    assert read["hefed_info", "region"] == 1
+    assert read["hefed_connected", ""] == 1
+    assert read["hefed_messages_sent_total", ""] == 0
+    assert read["process_resident_memory_bytes", ""] > 2**20
+    assert time.time() - 3600 < read["process_start_time_seconds", ""] <= time.time() + 1
+
+
+def test_the_metrics_of_a_running_aggregator_say_who_is_connected(running: Machine) -> None:
+    read = metrics(running, PORT + 1)
+    assert read["hefed_info", "aggregator"] == 1
+    connected = {label: number for (name, label), number in read.items() if name == "hefed_member_connected"}
+    assert connected == {"orebro": 1, "halland": 0, "kronoberg": 0, "analyst": 0}
+    assert read["process_open_fds", ""] > 5
 
 
 def test_the_node_finds_all_right_with_itself(running: Machine) -> None:
