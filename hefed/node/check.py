@@ -111,13 +111,28 @@ class _Check:
         except NodeError as error:
             return [wrong("roster", error), not_tried("roles", "roster")]
         if found is None:
-            words = f"no roster is in force in {shown(self._folder)}; sign one with all other members: {self._join()}"
-            return [wrong("roster", words), not_tried("roles", "roster")]
+            return [self._none_in_force(self._home), not_tried("roles", "roster")]
         self._roster = found
         return [self._signed(self._home, found), self._roles(self._home, self._card, found)]
 
     def _join(self) -> str:
         return f"hefed federation join FILE.roster --home {shown(self._folder)}"
+
+    def _none_in_force(self, home: Home) -> Finding:
+        try:
+            signed = home.signed()
+        except (NodeError, ProtocolError) as error:
+            return wrong("roster", error)
+        if not signed:
+            where = shown(self._folder)
+            return wrong("roster", f"no roster is in force in {where}; sign one with all other members: {self._join()}")
+        newest = signed[max(signed)]
+        missing = f" (when it was signed here, {', '.join(newest.missing)} had not yet)" if newest.missing else ""
+        return wrong(
+            "roster",
+            f"version {newest.roster.version} of {newest.roster.federation} is signed here, but not in force{missing}; "
+            f"join again with the file that all have signed: {self._join()}",
+        )
 
     def _signed(self, home: Home, roster: Roster) -> Finding:
         what = f"{roster.federation}, version {roster.version}"
@@ -215,7 +230,7 @@ class _Check:
 
     def engines(self) -> list[Finding]:
         """The two encryption engines against each other and against SEAL."""
-        self._tell("the encryption engines; the first time on a machine it takes a minute")
+        self._tell("the encryption engines; slow the first time")
         began = time.monotonic()
         try:
             test_engines()
@@ -237,4 +252,8 @@ def _listening(member: Standing, *, running: bool) -> Finding:
             context.destroy(linger=0)
     except NodeError as error:
         return wrong("port", error)
+    dialled = member.roster.addresses
+    if bind.rpartition(":")[2] not in {address.rpartition(":")[2] for address in dialled}:
+        listed = ", ".join(dialled) or "no address"
+        return note("port", f"{bind} can be listened on; members dial {listed}, so something has to pass that on")
     return works("port", f"{bind} can be listened on")

@@ -18,9 +18,10 @@ from hefed.node.check_state import home_finding
 from hefed.node.finding import Finding
 from hefed.node.handshake import OURS
 from hefed.node.home import Home
+from hefed.protocol.roster import SignedRoster
 from tests.node.findings import row, sentences, states
 from tests.node.homes import FEDERATION, TABLES, make_roster, sign, with_table
-from tests.node.runs import ROOT, Ended, command, environment, read_until, started
+from tests.node.runs import REGIONS, ROOT, Ended, command, environment, read_until, started
 from tests.node.test_disk import namespace
 
 STUDY = TABLES / "cox.toml"
@@ -142,6 +143,9 @@ def test_an_aggregator_and_an_analyst_have_lists_of_their_own(
             "stop what uses it"
         ]
     checked = check_home(homes["aggregator"])
+    assert row(checked.findings, "port") == Finding(
+        "port", "note", f"{bind} can be listened on; members dial {address}, so something has to pass that on"
+    )
     assert (checked.ok, checked.start) == (True, f"hefed aggregator --home {homes['aggregator']}")
     analyst = check_home(homes["analyst"])
     assert analyst.ok
@@ -222,6 +226,17 @@ def test_no_roster_in_force(tmp_path: Path) -> None:
         f"{home}"
     ]
     assert row(findings, "handshake").words == "needs: roster"
+
+
+def test_a_roster_that_is_signed_and_not_in_force(tmp_path: Path) -> None:
+    opened = {name: Home.init(tmp_path / name, name) for name in ("aggregator", "analyst", *REGIONS)}
+    home = opened["orebro"]
+    home.sign(SignedRoster(make_roster(opened, "127.0.0.1:1"), {}))
+    assert sentences(check_home(home.folder).findings)[0] == (
+        f"version 1 of {FEDERATION} is signed here, but not in force (when it was signed here, aggregator, analyst, "
+        "halland, kronoberg had not yet); join again with the file that all have signed: hefed federation join "
+        f"FILE.roster --home {home.folder}"
+    )
 
 
 def test_a_roster_that_not_all_signed(homes: dict[str, Path], address: str) -> None:
