@@ -31,6 +31,8 @@ KEEP_DAYS = 1e-4
 """Of all members, so that ciphertexts go 9 seconds after a study's end."""
 STARTING = 120.0
 """Seconds that a process may take to start, on a machine with much else to do; bounds hanging only."""
+EVENTS = 6
+"""How often a study is disturbed at most."""
 
 
 # --- What a process takes up -----------------------------------------------------------------------
@@ -262,9 +264,9 @@ class Submission:
             said, _ = process.communicate()
             self.said += said
             if process.returncode != -signal.SIGKILL:
-                self.code = process.returncode
-            elif (self.out / "result.json").exists():
-                self.code = 0  # it was killed with the result written; the same command says that it is there
+                # Who killed it once its result was written hears from the same command that it is there.
+                there = self.kills and "result.json is there already" in said
+                self.code = 0 if there else process.returncode
 
     def kill(self) -> bool:
         """Kills the command, if it runs."""
@@ -298,15 +300,20 @@ class Submission:
 class Disturber:
     """Kills and starts again, cuts, and stops for a while, at random moments, until it is told to leave."""
 
-    def __init__(self, federation: Federation, seed: int, *, killed: Sequence[str], pause: float = 1.5) -> None:
+    def __init__(self, federation: Federation, seed: int, *, killed: Sequence[str], pause: float = 1.0) -> None:
         """`killed` are the members whose processes are killed; `pause`: seconds between two events, in the mean."""
         self._federation, self._killed, self._pause = federation, tuple(killed), pause
         self._random = random.Random(seed)  # noqa: S311  the same order of events every time
         self._leave = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._error: BaseException | None = None
-        self.submissions: list[Submission] = []
+        self._submissions: list[Submission] = []
+        self._left = 0
         self.counts: Counter[str] = Counter()
+
+    def attack(self, submissions: list[Submission]) -> None:
+        """Turns to these studies. How often each is disturbed is bounded, so that it ends on a slow machine too."""
+        self._submissions, self._left = submissions, EVENTS * len(submissions)
 
     def __enter__(self) -> "Disturber":
         self._thread.start()
@@ -322,7 +329,9 @@ class Disturber:
         events: tuple[Callable[[], None], ...] = (self._kill, self._cut, self._cut, self._stop, self._kill_submission)
         try:
             while not self._leave.wait(self._random.uniform(0.2, 2 * self._pause)):
-                self._random.choice(events)()
+                if self._left > 0:
+                    self._left -= 1
+                    self._random.choice(events)()
         except BaseException as error:
             self._error = error
 
@@ -345,6 +354,6 @@ class Disturber:
         self.counts["stops"] += 1
 
     def _kill_submission(self) -> None:
-        running = list(self.submissions)
+        running = self._submissions
         if running and self._random.choice(running).kill():
             self.counts["kills of submissions"] += 1

@@ -71,14 +71,14 @@ class Soak:
         for _ in range(count):
             submission = self.submit()
             if disturber:
-                disturber.submissions = [submission]
+                disturber.attack([submission])
             self.finish(submission)
 
     def at_once(self, count: int, disturber: Disturber | None = None) -> None:
         """Studies at once, of one analyst."""
         submissions = [self.submit() for _ in range(count)]
         if disturber:
-            disturber.submissions = submissions
+            disturber.attack(submissions)
         for submission in submissions:
             self.finish(submission)
 
