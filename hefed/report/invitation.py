@@ -3,7 +3,7 @@
 Relies on rich. The words are the analyst's: they were validated as printable, and are printed as text.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -21,7 +21,7 @@ EACH_ROUND = "log-likelihood, gradient and information matrix, summed over all r
 def print_invitation(study: Study, digest: bytes, analyst: str, until: str, to: Console) -> None:
     """Prints purpose, model, columns, who reads what, how many rounds and what each opens."""
     to.print(Text(study.id, style="bold"))
-    to.print(Text(study.purpose), soft_wrap=True)
+    to.print(Text(study.purpose, overflow="fold"))
     to.print()
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True, style="bold")
@@ -41,8 +41,8 @@ def print_invitation(study: Study, digest: bytes, analyst: str, until: str, to: 
 
 def _lines(study: Study, analyst: str, until: str) -> Iterator[tuple[str, str]]:
     security, limits = study.security, study.limits
-    yield "Model", f"{describe_model(study)}: {', '.join(study.model.responses)} on {', '.join(study.model.covariates)}"
-    yield "Columns", f"{', '.join(study.model.columns)}; rows with a gap: {_MISSING[study.model.missing]}"
+    yield "Model", f"{describe_model(study)}: {_names(study.model.responses)} on {_names(study.model.covariates)}"
+    yield "Columns", f"{_names(study.model.columns)}; rows with a gap: {_MISSING[study.model.missing]}"
     yield "Asked by", f"{analyst}, who gets the result and not the sums"
     yield "Data of", ", ".join(study.contributors)
     yield "Read by", f"{', '.join(study.readers)}: they see every sum"
@@ -77,7 +77,10 @@ def released(study: Study) -> list[str]:
     ]
     if _shared(study):
         yields += [
-            "event times: how many events there are at each time, over all regions: event times lie open as such",
+            "time ranges: how many regions have event times with so many decimals, and a largest one between which "
+            "powers of two",
+            "event times: how many events there are at each time, over all regions: event times lie open as such; "
+            "sum of each covariate over all events",
             "newton: for each event time, sums of weights over the patients still at risk: differences between "
             "neighbouring times are sums over few patients, possibly one",
         ]
@@ -122,4 +125,10 @@ def _flat(value: Any, place: str = "") -> dict[str, Any]:
 def _shown(value: Any) -> str:
     if value is None:
         return "none"
-    return ", ".join(map(str, value)) if isinstance(value, list) else quoted(value)
+    if isinstance(value, list):
+        return _names(value)
+    return f"'{value}'" if isinstance(value, str) else quoted(value)  # all of a text: what differs may be its end
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" if "," in name or "'" in name else name for name in names)
