@@ -100,6 +100,7 @@ class Federation:
         address = HOST, free_port()
         self.names = (AGGREGATOR, *REGIONS)
         self.wires = {name: Wire(address) for name in (*REGIONS, ANALYST)}
+        self.submissions: list[Submission] = []
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._lock = threading.RLock()
         make_federation(folder, REGIONS, f"{HOST}:{address[1]}")
@@ -182,6 +183,8 @@ class Federation:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        for submission in self.submissions:
+            submission.abandon()
         with self._lock:
             for process in self._processes.values():
                 process.kill()
@@ -249,10 +252,13 @@ class Submission:
         self._process: subprocess.Popen[str] | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
+        federation.submissions.append(self)
 
     def _run(self) -> None:
         while self.code is None:
             with self._lock:
+                if self.code is not None:
+                    return
                 process = self._process = subprocess.Popen(
                     self._command,
                     env=environment(),
@@ -279,8 +285,9 @@ class Submission:
             return True
 
     def abandon(self) -> None:
-        """Kills the command for good."""
-        self.code = -1 if self.code is None else self.code
+        """Kills the command for good, if it runs."""
+        with self._lock:
+            self.code = -1 if self.code is None else self.code
         self.kill()
         self._thread.join()
 
