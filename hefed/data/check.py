@@ -29,7 +29,16 @@ Fault = Callable[[Study, str, LocalTable], str | None]
 
 def check_tables(study: Study, fault: Fault) -> list[Finding]:
     """One finding for each contributor, in their order."""
-    return [check_table(study.tables[region], study, region, fault) for region in study.contributors]
+    findings, owners = [], dict[Path, str]()
+    for region in study.contributors:
+        table = study.tables[region]
+        other = owners.setdefault(table.resolve(), region)
+        if other == region:
+            findings.append(check_table(table, study, region, fault))
+        else:
+            words = f"region {region}: has the same table as {other}, {table.name}; give each region its own"
+            findings.append(Finding(region, table.name, fault=words))
+    return findings
 
 
 def check_table(data: Path | DataSettings, study: Study, region: str, fault: Fault) -> Finding:

@@ -70,3 +70,14 @@ def test_what_a_region_would_refuse_in_the_study_is_found_before_it(
     assert found is not None
     assert found.startswith("region kronoberg: ")
     assert words in found
+
+
+def test_two_regions_do_not_have_one_table(tmp_path: Path) -> None:
+    text = Path("examples/heart-failure/cox.toml").read_text().replace('"orebro.csv"', '"./halland.csv"')
+    for name in ("halland", "kronoberg"):
+        (tmp_path / f"{name}.csv").write_bytes(Path(f"examples/heart-failure/{name}.csv").read_bytes())
+    (tmp_path / "study.toml").write_text(text)
+    faults = [finding.fault for finding in check_tables(Study.load(tmp_path / "study.toml"), lambda *_: None)]
+    assert faults == [
+        None, None, "region orebro: has the same table as halland, halland.csv; give each region its own"
+    ]  # fmt: skip

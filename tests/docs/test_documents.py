@@ -14,7 +14,7 @@ import hefed
 import hefed.cli
 import hefed.statistics
 from hefed.crypto.parameters import PROFILES, Precision
-from hefed.node import link, region
+from hefed.node import region
 from hefed.protocol import codec
 from hefed.protocol.answers import pack_answers
 from hefed.protocol.messages import KINDS
@@ -191,7 +191,7 @@ def test_the_page_s_times_are_the_code_s():
     assert f"differ: an estimate by more than {analyst.AGREEMENT:.0e}".replace("e-0", "e-") in page
     assert f"has at most {region.MAX_STUDIES} studies that run or wait at once" in page
     assert f"up to {aggregator.MAX_STUDIES} studies running" in " ".join(text(SECURITY).split())
-    assert link.MAX_ATTACHMENT == 2**30
+    assert messages.MAX_ATTACHMENT == 2**30
     assert "at most 1 GiB an attachment" in page
 
 
