@@ -1,6 +1,7 @@
 """How a node or the aggregator stands, on the screen. Relies on rich and on the plain values that the process wrote.
 
-Names and words in them may come from other parties: they are printed as text, never as markup.
+Names and words in them may come from other parties: they are printed as text, never as markup or as a command to the
+terminal.
 """
 
 import time
@@ -12,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+LONG_NAME = 32
+"""Letters of a study's name beyond which it is folded."""
 _STATES = {
     "pending": "waits for hefed approve or hefed refuse",
     "running": "running",
@@ -35,7 +38,7 @@ def print_status(running: bool, standing: Mapping[str, Any], to: Console) -> Non
 
 
 def _process(running: bool, standing: Mapping[str, Any]) -> list[Text]:
-    name, role = str(standing.get("name")), str(standing.get("role"))
+    name, role = _plain(standing.get("name")), _plain(standing.get("role"))
     written = _ago(standing.get("written"))
     if not running:
         return [
@@ -48,11 +51,11 @@ def _process(running: bool, standing: Mapping[str, Any]) -> list[Text]:
         else:
             lines.append(Text("Not connected to the aggregator", style="yellow"))
         if standing.get("trouble"):
-            lines.append(Text(str(standing["trouble"]), style="yellow"))
+            lines.append(Text(_plain(standing["trouble"]), style="yellow"))
         if standing.get("present"):
-            lines.append(Text(f"Connected members: {', '.join(map(str, standing['present']))}"))
+            lines.append(Text(f"Connected members: {', '.join(map(_plain, standing['present']))}"))
     if standing.get("notice"):
-        lines.append(Text(str(standing["notice"]), style="yellow"))
+        lines.append(Text(_plain(standing["notice"]), style="yellow"))
     return lines
 
 
@@ -61,24 +64,26 @@ def _members(members: list[Mapping[str, Any]]) -> Table:
     for member in members:
         connected = bool(member.get("connected"))
         table.add_row(
-            Text(str(member["name"])),
+            Text(_plain(member["name"])),
             Text("yes", style="green") if connected else Text("no", style="yellow"),
             Text(_when(member.get("since")) if member.get("since") else ""),
-            Text(str(member.get("package") or "")),
+            Text(_plain(member.get("package"))),
         )
     return table
 
 
 def _studies(studies: list[Mapping[str, Any]]) -> Table:
     table = _table("study", "of", "phase", "waits for", "until")
-    for study in studies:
+    names = [_plain(study.get("name")) for study in studies]
+    table.columns[0].no_wrap, table.columns[-1].no_wrap = max(map(len, names)) <= LONG_NAME, True
+    for study, name in zip(studies, names, strict=True):
         number = study.get("round")
-        phase = str(study.get("phase")) + (f", round {number}" if number is not None else "")
+        phase = _plain(study.get("phase")) + (f", round {number}" if number is not None else "")
         state = study.get("state")
-        waits = ", ".join(map(str, study.get("waiting_for", ())))
+        waits = ", ".join(map(_plain, study.get("waiting_for", ())))
         table.add_row(
-            Text(f"{study.get('name') or ''}\n{str(study['study'])[:16]}"),
-            Text(str(study.get("analyst") or "")),
+            Text(f"{name}\n{_plain(study['study'])[:16]}"),
+            Text(_plain(study.get("analyst"))),
             Text(phase),
             Text(_STATES["pending"], style="bold yellow") if state == "pending" else Text(waits),
             Text(_when(study.get("expires"))),
@@ -91,6 +96,10 @@ def _table(*columns: str) -> Table:
     for name in columns:
         table.add_column(name, overflow="fold")
     return table
+
+
+def _plain(value: object) -> str:
+    return "".join(sign if sign.isprintable() else "?" for sign in str(value or ""))
 
 
 def _when(at: object) -> str:
