@@ -242,13 +242,15 @@ def test_a_roster_that_is_signed_and_not_in_force(tmp_path: Path) -> None:
 def test_a_roster_that_not_all_signed(homes: dict[str, Path], address: str) -> None:
     home = homes["orebro"]
     opened = {name: Home(folder) for name, folder in homes.items()}
-    old = opened["orebro"].in_force()
-    changed = make_roster(opened, [address, "127.0.0.9:7100"], old)
-    (home / "roster.cbor").write_bytes(changed.to_bytes())
-    assert sentences(check_home(home).findings)[0] == (
+    changed = make_roster(opened, [address, "127.0.0.9:7100"], opened["orebro"].in_force())
+    sentence = (
         f"{FEDERATION}, version 2, is in force here without all members' signatures; join again: hefed federation join "
         f"FILE.roster --home {home}"
     )
+    (home / "roster.cbor").write_bytes(changed.to_bytes())
+    assert sentences(check_home(home).findings)[0] == sentence
+    opened["orebro"].sign(SignedRoster(changed, {}))
+    assert sentences(check_home(home).findings)[0] == sentence
 
 
 def test_a_damaged_roster(homes: dict[str, Path]) -> None:

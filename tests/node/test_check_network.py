@@ -2,6 +2,8 @@
 
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +20,8 @@ from hefed.node.link import Received
 from hefed.protocol.roster import Roster
 from tests.node.findings import caller, quiet, row, sentences, states
 from tests.node.homes import FEDERATION, answering
-from tests.node.runs import REGIONS, free_port
+from tests.node.runs import REGIONS, environment, free_port
+from tests.node.test_disk import namespace
 
 
 @contextmanager
@@ -117,12 +120,44 @@ def test_one_address_of_several_is_enough(homes: dict[str, Path], address: str) 
     )
 
 
-def test_a_name_with_several_addresses_works_when_one_does(homes: dict[str, Path]) -> None:
+def test_a_name_works(homes: dict[str, Path]) -> None:
     me = caller(homes)
     with answering(homes["aggregator"], me.roster, "127.0.0.1:0", lambda received: answer(me.roster)) as there:
         findings = network_findings(me, ("localhost:" + there.rpartition(":")[2],), quiet)
     assert all(finding.ok for finding in findings), findings
     assert "127.0.0.1" in row(findings, "name").words
+
+
+ASKED_BY_NAME = """
+import sys
+from pathlib import Path
+from hefed.node.check_network import Caller, network_findings
+from hefed.node.home import Home
+
+home = Home(Path(sys.argv[1]))
+caller = Caller("orebro", home.identity, home.in_force(), None, False)
+for finding in network_findings(caller, (sys.argv[2],), print):
+    print(finding.what, finding.state, finding.words, sep="|")
+"""
+
+
+def test_a_name_of_two_addresses_works_when_only_the_second_does(homes: dict[str, Path], tmp_path: Path) -> None:
+    if not namespace():  # only there can names be given
+        return
+    me, hosts = caller(homes), tmp_path / "hosts"
+    hosts.write_text("127.0.0.7 both.example\n127.0.0.8 both.example\n")
+    mounts = 'mount --bind "$0" /etc/hosts && exec "$@"'
+    with answering(homes["aggregator"], me.roster, "127.0.0.8:0", lambda received: answer(me.roster)) as there:
+        where = "both.example:" + there.rpartition(":")[2]
+        done = subprocess.run(
+            [*namespace(), "sh", "-c", mounts, str(hosts), sys.executable, "-c", ASKED_BY_NAME, homes["orebro"], where],
+            env=environment(), capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    _, name, port, *others = done.stdout.splitlines()
+    assert name == "name|works|both.example is 127.0.0.7, 127.0.0.8"
+    assert port == f"port|works|{where} takes the connection"
+    assert all("|works|" in other for other in others)
 
 
 def test_a_proxy_that_is_not_there(homes: dict[str, Path], address: str) -> None:
