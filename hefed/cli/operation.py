@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hefed.cli.app import EXIT_INPUT, Home, app, mendable
+from hefed.errors import InputError
 
 if TYPE_CHECKING:
     from hefed.node.operate import Standing
@@ -48,6 +49,8 @@ def node(
     if check:
         _check(home, study)
         return
+    if study is not None:
+        raise InputError("--study goes with --check: hefed node --check --study STUDY.toml; add that, or leave it out")
     with mendable():
         member = standing(home, "contributor", "keyholder", "reader")
         _begin(member)

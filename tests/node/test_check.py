@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +15,14 @@ import pytest
 
 from hefed.crypto import seal
 from hefed.node.check import check_home
-from hefed.node.check_state import home_finding
+from hefed.node.check_state import can_look, home_finding
 from hefed.node.finding import Finding
 from hefed.node.handshake import OURS
 from hefed.node.home import Home
 from hefed.protocol.roster import SignedRoster
 from tests.node.findings import row, sentences, states
 from tests.node.homes import FEDERATION, TABLES, make_roster, sign, with_table
-from tests.node.runs import REGIONS, ROOT, Ended, command, environment, read_until, started
+from tests.node.runs import REGIONS, ROOT, Ended, command, environment, hefed, read_until, started
 from tests.node.test_disk import namespace
 
 STUDY = TABLES / "cox.toml"
@@ -73,6 +74,14 @@ def test_everything_works_and_it_says_how_to_start(homes: dict[str, Path], addre
     assert row(findings, "engines").words.startswith("profiles compact and precise: both engines and SEAL agree, in ")
     assert last(ended.out) == "Everything works; start it: hefed node --home orebro"
     assert (ended.code, ended.err) == (0, "")
+
+
+def test_a_study_without_the_check(tmp_path: Path) -> None:
+    ended = hefed("node", "--home", tmp_path / "orebro", "--study", STUDY)
+    assert ended.err == (
+        "hefed: --study goes with --check: hefed node --check --study STUDY.toml; add that, or leave it out\n"
+    )
+    assert ended.code == 2
 
 
 def test_it_does_not_stop_at_the_first_mistake(homes: dict[str, Path], tmp_path: Path) -> None:
@@ -190,6 +199,20 @@ def test_a_folder_of_another_user(tmp_path: Path) -> None:
         f"{file} belongs to {owner}, and this is {me}; run hefed as {owner}, or give the whole folder to one user: "
         f"chown -R USER {folder}"
     )
+
+
+def test_a_folder_that_this_user_may_not_enter(tmp_path: Path) -> None:
+    home = tmp_path / "orebro"
+    home.mkdir(0o000)
+    me = os.geteuid()
+    with suppress(PermissionError):
+        os.seteuid(65534)  # for root no folder is closed
+    try:
+        found, there = home_finding(home), can_look(home)
+    finally:
+        os.seteuid(me)
+    assert not there
+    assert found.words == f"{home} cannot be looked into: permission denied; run hefed as the user whose it is"
 
 
 def test_a_folder_without_an_identity(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """What a check before a start says of a region's table and policy: each fault with the sentence that a person reads."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,6 +73,21 @@ def test_a_password_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "region orebro: the environment variable HEFED_DB_PASSWORD, which password_env in [data] names, is not set; "
         "set it here and for the node, to the password of the database"
     ]
+
+
+def test_a_database(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "register.sqlite")) as db:
+        db.executescript(
+            "CREATE TABLE patients (age REAL, sex INTEGER); INSERT INTO patients VALUES (50, 1), (60, NULL);"
+        )
+    url = f"sqlite:///{tmp_path}/register.sqlite"
+    there = table_findings(
+        DataSettings(source="sql", url=url, table="patients"), Policy(columns=("sex",)), "orebro", quiet
+    )
+    assert row(there, "table").words == "table 'patients': 2 rows; 2 columns: age, sex"
+    assert row(there, "columns").words == "numbers in sex (1 missing)"
+    other = table_findings(DataSettings(source="sql", url=url, table="patient"), Policy(), "orebro", quiet)
+    assert sentences(other) == ["region orebro: there is no table 'patient'; did you mean 'patients'?"]
 
 
 def test_a_policy_that_no_study_can_meet(homes: dict[str, Path]) -> None:
