@@ -10,7 +10,7 @@ from typing import Any
 import zmq
 from pydantic import ValidationError
 
-from hefed.node.errors import StudyFailedError
+from hefed.node.errors import NotTakenError, StudyFailedError
 from hefed.node.identity import Identity
 from hefed.node.link import BEAT, MemberLink, Received
 from hefed.protocol import codec
@@ -224,8 +224,10 @@ class AnalystClient:
             case {"type": "entry", "number": int(number)} if received.header.get("study") == study and received.frames:
                 if number == self._received:
                     self._post(received.frames[0], watch)
-            case {"type": "refused", "words": str(words)} | {"type": "turned away", "words": str(words)}:
-                raise StudyFailedError(f"the aggregator refuses the study: {words[: m.MAX_WORDS]}", refused=True)
+            case {"type": "refused", "words": str(words)} if received.header.get("study", study) == study:
+                raise NotTakenError(f"the aggregator refuses the study: {words[: m.MAX_WORDS]}", refused=True)
+            case {"type": "turned away", "words": str(words)}:
+                raise StudyFailedError(f"the aggregator turns the analyst away: {words[: m.MAX_WORDS]}", refused=True)
 
     def _post(self, envelope: bytes, watch: Callable[[Board, m.Message | None], None]) -> None:
         if self.board.phase is Phase.ENDED:

@@ -12,3 +12,7 @@ class StudyFailedError(Exception):
         super().__init__("".join(sign if sign.isprintable() else "?" for sign in words))
         self.refused = refused
         """Whether a region refused its part (bad input), as against a study that could not be finished."""
+
+
+class NotTakenError(StudyFailedError):
+    """A study that the aggregator did not take, so that no region heard of it."""

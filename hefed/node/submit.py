@@ -13,7 +13,7 @@ from pathlib import Path
 import zmq
 
 from hefed.node.analyst import AnalystClient, Submission
-from hefed.node.errors import NodeError, StudyFailedError
+from hefed.node.errors import NodeError, NotTakenError, StudyFailedError
 from hefed.node.federation import replace_durably, shown
 from hefed.node.files import destroy, lock_folder, make_private_folder, read_private, write_private
 from hefed.node.following import Watcher, document_of, finding_of
@@ -21,7 +21,7 @@ from hefed.node.identity import Identity
 from hefed.node.link import MemberLink
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
-from hefed.protocol.errors import ProtocolError
+from hefed.protocol.errors import ProtocolError, RosterError
 from hefed.protocol.roster import Roster
 from hefed.report.progress import Progress
 from hefed.report.result import Document, write_result
@@ -79,11 +79,15 @@ def submit(study: Study, analyst: Analyst, out: Path, progress: Progress) -> Doc
                 f"the study ends in {study.security.deadline} s at the latest, its approvals included; a longer "
                 "[security] deadline gives people time"
             )
-        board, watcher = _follow(study, analyst, submission, progress, timed=not resumed)
+        followed = False
         try:
+            board, watcher = _follow(study, analyst, submission, progress, timed=not resumed)
+            followed = True
             document = document_of(study, board, watcher, finding_of(board, submission))
-        except StudyFailedError:
-            destroy(out / SUBMISSION)
+        except StudyFailedError as error:
+            # Otherwise the study goes on, and the same command gets its result once what is wrong here is mended.
+            if followed or isinstance(error, NotTakenError) or time.time() > submission.invitation.expires:
+                destroy(out / SUBMISSION)
             raise
         _write(document, out)
         destroy(out / SUBMISSION)
@@ -97,7 +101,12 @@ def _submission(study: Study, analyst: Analyst, out: Path) -> tuple[Submission, 
     if not path.exists():
         expires = int(time.time()) + study.security.deadline
         submission = Submission(study, analyst.roster, analyst.name, expires)
-        submission.signed(analyst.identity.signer)  # whether the roster allows it, before anybody hears of it
+        try:
+            submission.signed(analyst.identity.signer)  # whether the roster allows it, before anybody hears of it
+        except RosterError as error:
+            raise NodeError(
+                f"{study.id} cannot be submitted: {error}; change the study, or make the roster's next version"
+            ) from error
         write_private(path, submission.to_bytes())
         return submission, False
     try:
