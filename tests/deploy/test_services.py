@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from hefed import __version__
+
 from .conftest import ROOT, commands
 from .machine import Machine
 
@@ -105,8 +107,20 @@ def installed(machine: Machine, wheelhouse: Path) -> Machine:
         machine.run(f"mkdir /etc/systemd/system/{unit}.service.d")
         machine.run(f"printf '{drop_in}' > /etc/systemd/system/{unit}.service.d/test.conf && systemctl daemon-reload")
     enrol(machine, homes)
-    settings = f'[operation]\\nlog = "json"\\nmetrics_port = {PORT}\\n'
-    machine.run(f"printf '{settings}' | runuser -u hefed -- sh -c 'cat > /var/lib/hefed/settings.toml'")
+    node = f"""[network]
+aggregator = ["localhost:7100"]
+[operation]
+log = "json"
+metrics_port = {PORT}
+"""
+    # One address: what libzmq needs for it is what the aggregator's unit permits beside the node's.
+    aggregator = f"""[network]
+bind = "127.0.0.1:7100"
+[operation]
+metrics_port = {PORT + 1}
+"""
+    for (user, home), settings in ((homes["orebro"], node), (homes["aggregator"], aggregator)):
+        machine.run(f"runuser -u {user} -- sh -c 'cat > {home}/settings.toml' <<'END'\n{settings}END")
     return machine
 
 
@@ -152,29 +166,29 @@ def test_the_log_is_json_and_nothing_else(running: Machine) -> None:
     assert {line["level"] for line in lines} == {"info"}
 
 
-def metrics(machine: Machine, port: int) -> dict[tuple[str, str], float]:
-    """The metrics on a port of the machine, by name and last label."""
+def metrics(machine: Machine, port: int) -> dict[tuple[str, ...], float]:
+    """The metrics on a port of the machine, by name and labels."""
     script = f"import urllib.request as r; print(r.urlopen('http://127.0.0.1:{port}/metrics').read().decode())"
     families = text_string_to_metric_families(machine.run(f'/opt/hefed/bin/python -c "{script}"').stdout)
     samples = (sample for family in families for sample in family.samples)
-    return {(sample.name, "".join([*sample.labels.values()][-1:])): sample.value for sample in samples}
+    return {(sample.name, *sorted(sample.labels.values())): sample.value for sample in samples}
 
 
 def test_the_metrics_of_a_running_node_say_that_it_is_connected(running: Machine) -> None:
     read = metrics(running, PORT)
-    assert read["hefed_info", "region"] == 1
-    assert read["hefed_connected", ""] == 1
-    assert read["hefed_messages_sent_total", ""] == 0
-    assert read["process_resident_memory_bytes", ""] > 2**20
-    assert time.time() - 3600 < read["process_start_time_seconds", ""] <= time.time() + 1
+    assert read["hefed_info", __version__, "region"] == 1
+    assert read[("hefed_connected",)] == 1
+    assert read[("hefed_messages_sent_total",)] == 0
+    assert read[("process_resident_memory_bytes",)] > 2**20
+    assert time.time() - 3600 < read[("process_start_time_seconds",)] <= time.time() + 1
 
 
 def test_the_metrics_of_a_running_aggregator_say_who_is_connected(running: Machine) -> None:
     read = metrics(running, PORT + 1)
-    assert read["hefed_info", "aggregator"] == 1
-    connected = {label: number for (name, label), number in read.items() if name == "hefed_member_connected"}
+    assert read["hefed_info", __version__, "aggregator"] == 1
+    connected = {key[1]: number for key, number in read.items() if key[0] == "hefed_member_connected"}
     assert connected == {"orebro": 1, "halland": 0, "kronoberg": 0, "analyst": 0}
-    assert read["process_open_fds", ""] > 5
+    assert read[("process_open_fds",)] > 5
 
 
 def test_the_node_finds_all_right_with_itself(running: Machine) -> None:
