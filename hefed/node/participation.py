@@ -35,7 +35,7 @@ class Participation:
         self._name, self._identity, self._store, self._consent = name, identity, store, consent
         self._board = Board(roster, study)
         self._member: Member | None = None
-        self._decided = False
+        self._decided = self._lost = False
         self._complaint = ""
 
     @property
@@ -46,7 +46,7 @@ class Participation:
     @property
     def waits(self) -> bool:
         """Whether the study waits for the people of the region."""
-        return not self._decided and not self.ended
+        return not self._decided and not self._lost and not self.ended
 
     @property
     def ended(self) -> bool:
@@ -81,18 +81,41 @@ class Participation:
         elif self._store.recall(self.study, "approval") is not None:
             self._take_part()
         else:
+            self._lost = self._store.has_found(self.study)
             for entry in self._store.entries(self.study):
                 self._look(entry.envelope)
             self.decide()
 
+    def note_accepted(self, number: object) -> None:
+        """How many of our messages the aggregator says that it has. When they are more than are stored here, the state
+        was lost, or an older one was put back: then this region has no part in the study any more.
+        """
+        self.to_send = number if isinstance(number, int) and number >= 0 else 0
+        if self.to_send > self._store.count_sent(self.study) and not self.ended and not self._lost:
+            self._lost = True
+            log.error("study %s: the state that %s had of it is lost; it will refuse", self.title, self._name)
+
     def follow(self, envelope: bytes, attachments: tuple[bytes, ...]) -> None:
         """The next entry of the record, which is stored already."""
         self.received += 1
-        if self._decided:
+        if self._lost:
+            self._find(envelope)
+        elif self._decided:
             self._advance(envelope, attachments)
         else:
             self._look(envelope)
             self.decide()
+
+    def _find(self, envelope: bytes) -> None:
+        """After a loss: keeps what the record shows that we had said, says nothing else, and refuses at its end."""
+        if not self._decided:
+            self._look(envelope)
+        mine = m.read_message(envelope, self.roster).sender == self._name
+        if mine and not self.ended and not self._store.was_sent(self.study, envelope):
+            self._store.keep_found(self.study, envelope)
+            if self._store.count_sent(self.study) >= self.to_send:
+                self._lost, self._member = False, self._make_member()
+                self.decline(f"{self._name} has lost its state of this study and cannot go on with it; submit it again")
 
     def _look(self, envelope: bytes) -> None:
         if self.ended:
@@ -104,7 +127,7 @@ class Participation:
 
     def decide(self) -> None:
         """Asks for consent where that is still open; takes an approval back where the region's people did."""
-        if self.ended or self.board.phase is Phase.INVITATION:
+        if self.ended or self._lost or self.board.phase is Phase.INVITATION:
             return
         try:
             if self._decided:

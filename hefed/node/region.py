@@ -69,6 +69,7 @@ class RegionNode:
         self._sweep = min(SWEEP, max(LEAST_SWEEP, self._keep_seconds))
         self._studies: dict[bytes, Participation] = {}
         self._welcome = self._crowded = False
+        self._accepted: dict[Any, Any] = {}
         self._ready_since: float | None = None
         self._trouble = ""
         self._messages = self._bytes = 0
@@ -148,9 +149,9 @@ class RegionNode:
             case {"type": "welcome", "accepted": dict(accepted)}:
                 self._welcome = True
                 self._ready_since = time.time()
+                self._accepted = accepted
                 for study, running in self._studies.items():
-                    number = accepted.get(study.hex(), 0)
-                    running.to_send = number if isinstance(number, int) and number >= 0 else 0
+                    running.note_accepted(accepted.get(study.hex()))
                 self._on_welcome()
             case {"type": "entry", "study": bytes(study), "number": int(number)} if received.frames:
                 self._take(study, number, received.frames)
@@ -227,6 +228,7 @@ class RegionNode:
         analyst = m.read_message(envelope, self._roster).sender
         self._store.add_study(study, name=m.printable(str(title)), analyst=analyst, began=time.time())
         running = self._studies[study] = self._participation(study, self._roster)
+        running.note_accepted(self._accepted.get(study.hex()))
         if invitation.roster != self._roster.digest:
             running.decline(
                 f"{self._name} has version {self._roster.version} of the roster of {self._roster.federation} in force, "

@@ -35,6 +35,9 @@ DAY = 86400.0
 KEEP_RECORDS = 3653 * DAY
 """Seconds after a study's end for which its signed messages are kept: ten years. That it took place stays for ever."""
 
+FOUND = "found "
+"""Begins the keys of messages that were found in the record after the state was lost."""
+
 LOG_PAGES = 1000
 """Pages that the write-ahead log may have before it is folded into the database."""
 LOG_BYTES = 4 * 2**20
@@ -291,6 +294,18 @@ class Store:
         for position, data in enumerate(attachments):
             self._write("INSERT INTO sent_attachment VALUES (?, ?, ?, ?)", study, number, position, data)
         return number
+
+    def keep_found(self, study: bytes, envelope: bytes) -> None:
+        """A message of ours that this state knew nothing of, as it stands in the record; it counts as sent."""
+        self.remember(study, f"{FOUND}{self.count_sent(study)}", envelope, ())
+
+    def has_found(self, study: bytes) -> bool:
+        """Whether there is any such message."""
+        return self._run("SELECT 1 FROM sent WHERE study = ? AND key LIKE ?", study, f"{FOUND}%").fetchone() is not None
+
+    def was_sent(self, study: bytes, envelope: bytes) -> bool:
+        """Whether this state knows a message as its own."""
+        return self._run("SELECT 1 FROM sent WHERE study = ? AND envelope = ?", study, envelope).fetchone() is not None
 
     def mark_left(self, study: bytes, number: int, at: float, to: str) -> None:
         """That our message was handed to the connection with `to`; the first time counts. Becomes durable with the next

@@ -13,6 +13,7 @@ from hefed.data.policy import Policy
 from hefed.node.analyst import Submission
 from hefed.node.consent import Consent
 from hefed.node.decision import Answer, Decision, Decisions
+from hefed.node.handshake import welcome
 from hefed.node.identity import Identity
 from hefed.node.link import AggregatorLink, MemberLink, Received
 from hefed.node.region import PATIENCE, RegionNode
@@ -78,7 +79,7 @@ class Alone:
         self._thread.start()
         hello = self.hear("hello")
         self.connection = hello.connection
-        self.link.send(self.connection, {"type": "welcome", "accepted": {}})
+        self.link.send(self.connection, welcome(m.PROTOCOL_VERSION, {}, self.roster, time.time()))
         return self
 
     def __exit__(self, *exception: object) -> None:
