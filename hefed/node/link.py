@@ -1,9 +1,9 @@
 """The wire between a member and the aggregator: ZeroMQ over TCP with CURVE, keys from the roster only.
 
-Members dial out (DEALER) to the aggregator's one port (ROUTER). Each frame list begins with a small CBOR header;
-envelopes and attachments follow as they are. Delivery is exactly once and in order by numbers, not by trust in the
-socket: a member says which entry it wants next, the aggregator says how many messages it has, and after any break both
-begin there again. CURVE protects the link; privacy never depends on it.
+Members dial out (DEALER) to the aggregator's one port (ROUTER); `frames` says how a message lies in ZeroMQ's frames,
+`handshake` how the ends greet each other, and `traffic` bounds what they hold. Delivery is exactly once and in order by
+numbers, not by trust in the socket: a member says which entry it wants next, the aggregator says how many messages it
+has, and after any break both begin there again. CURVE protects the link; privacy never depends on it.
 """
 
 import logging
@@ -21,6 +21,7 @@ from zmq.utils.monitor import recv_monitor_message
 from hefed.node import trouble as t
 from hefed.node.dial import Dialler
 from hefed.node.errors import NodeError
+from hefed.node.frames import MAX_PART, message_of, parts_of
 from hefed.node.handshake import (
     LINK_VERSION,
     PROTOCOLS,
@@ -34,14 +35,13 @@ from hefed.node.handshake import (
 )
 from hefed.node.identity import Identity
 from hefed.node.traffic import MOST, Traffic
-from hefed.protocol import codec
-from hefed.protocol.errors import EncodingError, RosterError
-from hefed.protocol.messages import MAX_ATTACHMENT, MAX_WORDS, printable
+from hefed.protocol.errors import RosterError
+from hefed.protocol.messages import MAX_WORDS, printable
 from hefed.protocol.roster import MAX_MEMBERS, Roster
 
 log = logging.getLogger(__name__)
 
-__all__ = ["BEAT", "LINK_VERSION", "MAX_FRAMES", "QUEUE", "AggregatorLink", "MemberLink", "Received"]
+__all__ = ["BEAT", "LINK_VERSION", "QUEUE", "AggregatorLink", "MemberLink", "Received"]
 
 BEAT = 1.0
 """Seconds between signs of life."""
@@ -52,9 +52,6 @@ So many are also taken in one turn: who sends without end keeps nobody from bein
 """
 ARRIVED = 16
 """Whole messages of one connection that may wait to be taken."""
-MAX_FRAMES = 1100
-MAX_HEADER = 2**20
-"""Bytes of a header; a hello that lists all studies is the longest."""
 GREETING_SECONDS = 5.0
 """How long a greeting may take before its lack is called a trouble."""
 _HEARTBEAT_MS = 2000
@@ -75,23 +72,13 @@ def _prepare(socket: "zmq.Socket[bytes]", identity: Identity) -> None:
     socket.curve_secretkey = z85.encode(identity.transport_secret)
     socket.curve_publickey = z85.encode(identity.transport_public)
     socket.linger = 0
-    socket.sndhwm, socket.rcvhwm = QUEUE, ARRIVED
-    socket.maxmsgsize = MAX_ATTACHMENT
+    socket.sndhwm, socket.rcvhwm = QUEUE, 0
+    socket.maxmsgsize = MAX_PART
     socket.ipv6 = True
     socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _TIMEOUT_MS)
     socket.setsockopt(zmq.HEARTBEAT_TTL, _TIMEOUT_MS)
     socket.setsockopt(zmq.HANDSHAKE_IVL, 10_000)
-
-
-def _header(frame: bytes) -> dict[str, Any] | None:
-    if len(frame) > MAX_HEADER:
-        return None
-    try:
-        header = codec.decode(frame)
-    except EncodingError:
-        return None
-    return header if isinstance(header, dict) and isinstance(header.get("type"), str) else None
 
 
 class AggregatorLink:
@@ -147,9 +134,9 @@ class AggregatorLink:
             self._descriptors[parts[0].bytes] = descriptor = int(parts[-1].get(zmq.SRCFD))
             self._traffic.took(descriptor)
             name = self._names.get(str(parts[-1].get("User-Id")).encode(), "")
-            header = _header(parts[1].bytes) if 2 <= len(parts) <= MAX_FRAMES else None
-            if name and header:
-                yield Received(header, tuple(part.bytes for part in parts[2:]), name, parts[0].bytes)
+            message = message_of(parts[1:])
+            if name and message:
+                yield Received(*message, name, parts[0].bytes)
         for _ in self._traffic.cut():
             log.warning("a connection is cut off: it sent more than any message has, without one that is whole")
 
@@ -172,10 +159,10 @@ class AggregatorLink:
 
     def send_all(self, connections: Sequence[bytes], header: dict[str, Any], *frames: bytes) -> list[bool | None]:
         """The same to several connections. What is long lies in memory once, however many queues it waits in."""
-        parts = [codec.encode(header), *frames] if connections else []
+        parts = parts_of(header, frames) if connections else []
         return [self._hand_over(connection, parts) for connection in connections]
 
-    def _hand_over(self, connection: bytes, parts: list[bytes]) -> bool | None:
+    def _hand_over(self, connection: bytes, parts: list[zmq.Frame]) -> bool | None:
         descriptor = self._descriptors.get(connection, -1)
         if not self._traffic.has_room(descriptor, parts):
             return False
@@ -295,7 +282,7 @@ class MemberLink:
         return fresh
 
     def _asked_again(self) -> bool:
-        due = time.monotonic() - self._greeted > 2 * GREETING_SECONDS
+        due = time.monotonic() - self._greeted > 6 * GREETING_SECONDS
         if due:
             self._greeted = time.monotonic()
         return due
@@ -311,13 +298,13 @@ class MemberLink:
         """What has arrived."""
         for _ in range(QUEUE):
             try:
-                parts = self.socket.recv_multipart(zmq.NOBLOCK)
+                parts = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 break
             self._traffic.took(self._dialler.descriptor)
-            header = _header(parts[0]) if len(parts) <= MAX_FRAMES else None
-            if header and self._note(header):
-                yield Received(header, tuple(parts[1:]))
+            message = message_of(parts)
+            if message and self._note(message[0]):
+                yield Received(*message)
         for _ in self._traffic.cut():
             log.warning("the connection is cut off: it brought more than any message has, without one that is whole")
 
@@ -340,11 +327,11 @@ class MemberLink:
 
     def send(self, header: dict[str, Any], *frames: bytes) -> bool:
         """False when there is no connection or its queue is full; what matters is sent again after a greeting."""
-        parts = [codec.encode(header), *frames]
+        parts = parts_of(header, frames)
         if not self.connected or not self._traffic.has_room(self._dialler.descriptor, parts):
             return False
         try:
-            self.socket.send_multipart(parts, zmq.NOBLOCK)
+            self.socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return False
         self._traffic.handed_over(self._dialler.descriptor, parts)

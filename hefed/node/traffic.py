@@ -8,7 +8,7 @@ Relies on Linux and on the link for saying what happened. It must not read a byt
 
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -69,7 +69,7 @@ class Traffic:
             one = self._open.setdefault(descriptor, _Counted())
             one.spoke, one.taken = True, counts[1]
 
-    def has_room(self, descriptor: int, frames: Sequence[bytes]) -> bool:
+    def has_room(self, descriptor: int, frames: Sequence[Sized]) -> bool:
         """Whether little enough waits to leave over a connection that a further message may; a short one always may."""
         one = self._open.get(descriptor)
         if one is None or one.handed - one.acked <= self._window or sum(map(len, frames)) <= _SHORT:
@@ -81,7 +81,7 @@ class Traffic:
         one.handed = max(one.handed, one.acked)  # what ZeroMQ sends of its own accord is counted by the kernel alone
         return one.handed - one.acked <= self._window
 
-    def handed_over(self, descriptor: int, frames: Sequence[bytes]) -> None:
+    def handed_over(self, descriptor: int, frames: Sequence[Sized]) -> None:
         """A message was handed to the socket for a connection."""
         one = self._open.get(descriptor)
         if one is not None:

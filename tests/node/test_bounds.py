@@ -4,15 +4,17 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 import zmq
 
+from hefed.node.frames import MAX_PART, parts_of
 from hefed.node.identity import Identity
 from hefed.node.link import AggregatorLink, MemberLink, Received
 from hefed.node.traffic import Traffic
-from hefed.protocol import codec
 from hefed.protocol.roster import Roster
+from tests.node.proxies import Throttled
 from tests.node.runs import wait_for
 
 PIECE = os.urandom(2**20)
@@ -21,7 +23,10 @@ PIECE = os.urandom(2**20)
 class Pair:
     """An aggregator's link and a member's, connected."""
 
-    def __init__(self, *, at_aggregator: Traffic | None = None, at_member: Traffic | None = None) -> None:
+    def __init__(
+        self, *, at_aggregator: Traffic | None = None, at_member: Traffic | None = None, rate: int | None = None
+    ) -> None:
+        """`rate` is of the line between them, in bytes a second."""
         aggregator, self.orebro = Identity.passing(), Identity.passing()
         members = [aggregator.member("aggregator", ("aggregator",)), self.orebro.member("orebro", ("contributor",))]
         self.roster = Roster.of("test", 1, members)
@@ -31,9 +36,11 @@ class Pair:
         self.aggregator = AggregatorLink(
             self.contexts[0], aggregator, self.roster, "127.0.0.1:0", traffic=at_aggregator
         )
-        self.member = MemberLink(
-            self.contexts[1], self.orebro, self.roster, [self.aggregator.address], traffic=at_member
-        )
+        address = self.aggregator.address
+        self.line = Throttled(0, ("127.0.0.1", int(address.rpartition(":")[2])), rate) if rate else None
+        if self.line:
+            address = self.line.address
+        self.member = MemberLink(self.contexts[1], self.orebro, self.roster, [address], traffic=at_member)
         wait_for(self.member.news)
         self.member.send({"type": "hello"})
         self.connection = self.at_aggregator().connection
@@ -46,6 +53,8 @@ class Pair:
     def close(self) -> None:
         self.aggregator.close()
         self.member.close()
+        if self.line:
+            self.line.close()
         for context in self.contexts:
             context.destroy(linger=0)
 
@@ -58,16 +67,16 @@ def pairs() -> Iterator[list[Pair]]:
         pair.close()
 
 
-def parts(frames: int) -> list[bytes]:
-    return [codec.encode({"type": "message"}), *[PIECE] * frames]
+def parts(frames: int) -> list[zmq.Frame]:
+    return parts_of({"type": "message"}, [PIECE] * frames)
 
 
 def test_a_member_whose_message_is_longer_than_any_is_cut_off(pairs: list[Pair]) -> None:
     pair = Pair(at_aggregator=Traffic(most=20 * len(PIECE)))
     pairs.append(pair)
-    pair.member.socket.send_multipart(parts(18))
+    pair.member.socket.send_multipart(parts(18), copy=False)
     assert len(pair.at_aggregator().frames) == 18
-    pair.member.socket.send_multipart(parts(200))
+    pair.member.socket.send_multipart(parts(200), copy=False)
 
     def is_cut_off() -> bool:
         assert list(pair.aggregator.receive()) == []
@@ -83,9 +92,9 @@ def test_a_member_whose_message_is_longer_than_any_is_cut_off(pairs: list[Pair])
 def test_an_aggregator_whose_message_is_longer_than_any_is_cut_off(pairs: list[Pair]) -> None:
     pair = Pair(at_member=Traffic(most=20 * len(PIECE), most_before=20 * len(PIECE)))
     pairs.append(pair)
-    pair.aggregator.socket.send_multipart([pair.connection, *parts(18)])
+    pair.aggregator.socket.send_multipart([pair.connection, *parts(18)], copy=False)
     wait_for(lambda: [one for one in pair.member.receive() if len(one.frames) == 18])
-    pair.aggregator.socket.send_multipart([pair.connection, *parts(200)])
+    pair.aggregator.socket.send_multipart([pair.connection, *parts(200)], copy=False)
 
     def is_cut_off() -> bool:
         assert list(pair.member.receive()) == []
@@ -99,7 +108,7 @@ def test_of_many_messages_that_are_not_whole_the_longest_is_cut_off(pairs: list[
     traffic = Traffic(most_together=10 * len(PIECE))
     pair = Pair(at_aggregator=traffic)
     pairs.append(pair)
-    pair.member.socket.send_multipart(parts(200))
+    pair.member.socket.send_multipart(parts(200), copy=False)
     wait_for(lambda: traffic.cut())  # nothing is taken meanwhile, so that nothing is whole
 
 
@@ -131,25 +140,50 @@ def test_who_does_not_read_is_sent_no_more(pairs: list[Pair], window: int) -> No
     assert wait_for(lambda: pair.aggregator.send(pair.connection, {"type": "entry", "number": taken}, PIECE))
 
 
-@pytest.mark.parametrize("size", [2**18, 2**23], ids=["a part of a greeting", "far more"])
-def test_who_has_not_said_who_it_is_can_send_little(pairs: list[Pair], size: int) -> None:
+@pytest.mark.parametrize("stated", [MAX_PART, MAX_PART + 1, 2**29, 2**62], ids=str)
+def test_who_has_not_said_who_it_is_can_send_little(pairs: list[Pair], stated: int) -> None:
     pair = Pair()
     pairs.append(pair)
     host, _, port = pair.aggregator.address.rpartition(":")
     with socket.create_connection((host, int(port))) as raw:
         raw.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"CURVE".ljust(20, b"\0") + bytes(32))
-        raw.sendall(b"\x06" + (2**29).to_bytes(8))  # a command of half a gigabyte, of which this much comes:
-        left, until, is_cut_off = size, time.monotonic() + 2, False
         raw.settimeout(0.05)
-        while time.monotonic() < until and not is_cut_off:
-            list(pair.aggregator.receive())
-            try:
-                if left > 0:
-                    left -= raw.send(bytes(min(left, 2**16)))
-                else:
-                    is_cut_off = len(raw.recv(1000)) == 0
-            except TimeoutError:
-                pass
-            except OSError:
-                is_cut_off = True
-    assert is_cut_off == (size > 2**21)
+        is_cut_off = False
+        try:
+            raw.sendall(b"\x06" + stated.to_bytes(8))  # a command of that length, of which a part comes
+            for _ in range(20):
+                list(pair.aggregator.receive())
+                raw.sendall(bytes(1000))
+                with suppress(TimeoutError):
+                    is_cut_off = is_cut_off or len(raw.recv(1000)) == 0  # after its own greeting it closes or waits
+        except OSError:
+            is_cut_off = True
+    assert is_cut_off == (stated > MAX_PART)
+
+
+@pytest.mark.parametrize("in_pieces", [True, False], ids=["in pieces", "in one frame"])
+def test_a_long_message_on_a_slow_line_is_not_taken_for_silence(
+    pairs: list[Pair], monkeypatch: pytest.MonkeyPatch, in_pieces: bool
+) -> None:
+    if not in_pieces:
+        monkeypatch.setattr("hefed.node.frames.PIECE", 2**24)
+        monkeypatch.setattr("hefed.node.link.MAX_PART", 2**24)
+    pair = Pair(rate=100_000)
+    pairs.append(pair)
+    assert pair.member.send({"type": "message"}, PIECE[:900_000])
+    until, beat, reconnections = time.monotonic() + 25, 0.0, 0
+    arrived: list[Received] = []
+    while not arrived and reconnections < 1 and time.monotonic() < until:
+        reconnections += pair.member.news()
+        arrived += [one for one in pair.aggregator.receive() if one.frames]
+        list(pair.member.receive())
+        if time.monotonic() - beat > 1:
+            beat = time.monotonic()
+            pair.member.send({"type": "beat"})
+            pair.aggregator.send(pair.connection, {"type": "beat"})
+        time.sleep(0.02)
+    if in_pieces:
+        assert reconnections == 0
+        assert [one.frames for one in arrived] == [(PIECE[:900_000],)]
+    else:
+        assert arrived == []  # ZeroMQ takes the sender for dead in the middle of it, every time

@@ -15,12 +15,12 @@ from hefed import __version__
 from hefed.node import handshake
 from hefed.node.aggregator import AggregatorNode
 from hefed.node.analyst import Submission
+from hefed.node.frames import parts_of
 from hefed.node.handshake import OURS, PROTOCOLS, RosterState, Versions, Welcome, differing_rosters
 from hefed.node.identity import Identity
 from hefed.node.link import AggregatorLink, MemberLink
 from hefed.node.store import Store
 from hefed.node.trouble import Cause
-from hefed.protocol import codec
 from hefed.protocol import messages as m
 from hefed.protocol.roster import Roster
 from hefed.study import Study
@@ -113,8 +113,10 @@ class Peer:
         self._heard: list[tuple[dict[str, Any], tuple[bytes, ...]]] = []
 
     def say(self, header: bytes | dict[str, Any], *frames: bytes) -> None:
-        encoded = header if isinstance(header, bytes) else codec.encode(header)
-        self.link.socket.send_multipart([encoded, *frames])
+        if isinstance(header, bytes):
+            self.link.socket.send_multipart([header, *frames])
+        else:
+            self.link.socket.send_multipart(parts_of(header, frames), copy=False)
 
     def hear(self, kind: str) -> dict[str, Any]:
         """The next header of a kind; those before it are forgotten."""
