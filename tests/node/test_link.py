@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import zmq
 
+from hefed.node.frames import MAX_FRAMES, MAX_PARTS, PIECE, parts_of
+from hefed.node.handshake import LINK_VERSION, PROTOCOLS
 from hefed.node.identity import Identity
-from hefed.node.link import LINK_VERSION, MAX_FRAMES, AggregatorLink, MemberLink, Received
+from hefed.node.link import AggregatorLink, MemberLink, Received
 from hefed.node.parties import AGGREGATOR
 from hefed.protocol import codec
 from hefed.protocol import messages as m
@@ -162,11 +164,12 @@ class Hostile:
 
     def header(self, header: dict[str, Any], *frames: bytes) -> None:
         """A header of our form, whatever it says."""
-        self.send(codec.encode(header), *frames)
+        self.send(*(part.bytes for part in parts_of(header, frames)))
 
     def hello(self, studies: object = None) -> dict[str, Any]:
         """Greets, and waits for the answer."""
-        self.header({"type": "hello", "version": LINK_VERSION, "studies": {} if studies is None else studies})
+        stated = {"version": LINK_VERSION, "protocols": list(PROTOCOLS)}
+        self.header({"type": "hello", **stated, "studies": {} if studies is None else studies})
         return self.hear("welcome")
 
     def hear(self, kind: str) -> dict[str, Any]:
@@ -186,7 +189,9 @@ def nonsense(study: bytes) -> Iterator[tuple[bytes, ...]]:
     yield from ((b"",), (b"\x00",) * 3, (b"\xff" * 100,), (codec.encode("hello"),), (codec.encode([1, 2]),))
     for size in (1, 10, 1000, 100_000):
         yield (rng.randbytes(size), rng.randbytes(size))
-    yield (codec.encode({"type": "hello"}), *[b""] * (MAX_FRAMES + 10))
+    yield (codec.encode({"type": "hello"}), *[b""] * (MAX_PARTS + 10))
+    for sizes in (None, "1", [-1], [2**70], [True], [1.0], [1] * (MAX_FRAMES + 1), [], [0], [1, 1], [PIECE + 1], [3]):
+        yield (codec.encode({"type": "message", "study": study, "number": 0, "sizes": sizes}), b"ab")
     yield (b"\x9f" * 1000,)  # arrays in arrays without end
     yield (b"\x9b" + b"\xff" * 8,)  # an array of 2^64 - 1 items, of which there is none
     yield (b"\x5b" + b"\x00" * 3 + b"\xff" * 5,)  # bytes of 2^40, of which there are none
@@ -194,8 +199,14 @@ def nonsense(study: bytes) -> Iterator[tuple[bytes, ...]]:
     headers: list[dict[str, Any]] = [
         {"type": "no such type"},
         {"type": "hello", "version": 2**70, "studies": {}},
-        {"type": "hello", "version": LINK_VERSION, "studies": [1]},
-        {"type": "hello", "version": LINK_VERSION, "studies": {study.hex(): -5, "": 2**80, "zz" * 1000: "x"}},
+        {"type": "hello", "version": LINK_VERSION, "protocols": list(PROTOCOLS), "studies": [1]},
+        {"type": "hello", "version": LINK_VERSION, "protocols": [2**70, "1", -1] * 50, "package": "x" * 100},
+        {
+            "type": "hello",
+            "version": LINK_VERSION,
+            "protocols": list(PROTOCOLS),
+            "studies": {study.hex(): -5, "": 2**80, "zz" * 1000: "x"},
+        },
         {"type": "message"},
         {"type": "message", "study": study},
     ]
@@ -205,7 +216,7 @@ def nonsense(study: bytes) -> Iterator[tuple[bytes, ...]]:
         headers.append({"type": "message", "study": other, "number": 0})
     for header in headers:
         yield (codec.encode(header),)
-        yield (codec.encode(header), rng.randbytes(50), rng.randbytes(3))
+        yield tuple(part.bytes for part in parts_of(header, (rng.randbytes(50), rng.randbytes(3))))
 
 
 def _peak_megabytes(number: int) -> float:
