@@ -175,7 +175,9 @@ def log_sections(
         if study is not None and name != study and not _begins_with(one.facts.study, study):
             continue
         lines = tuple(
-            line for line in _lines(one, aggregator, own_name) if since is None or line.at is None or line.at >= since
+            line
+            for line in _lines(one, aggregator, own_name)
+            if since is None or line.at is None or round(line.at, 6) >= round(since, 6)
         )
         if lines or since is None:
             sections.append(_section(one, name, lines, aggregator, own_name))

@@ -66,8 +66,8 @@ def print_written(file: Path, home: Path, to: Console) -> None:
         to.print(Text(f"  {number}. {step}"), soft_wrap=True)
     to.print(
         Text(
-            "Studies that ran when the state was lost cannot go on with this region: their keys are gone, and it takes "
-            "no part in them again. They end at their deadline at the latest; ask their analysts to submit them anew."
+            "Studies that ran when the state was lost cannot go on with this region: their keys are gone. Its node "
+            "refuses them as soon as it is greeted; ask their analysts to submit them anew."
         )
     )
 

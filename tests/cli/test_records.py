@@ -24,7 +24,7 @@ from hefed.protocol.board import Board
 from hefed.report import departures
 from hefed.report.log import print_log, size_text
 from tests.node.homes import make_federation
-from tests.node.runs import REGIONS, Run, hefed, is_sum, study_file
+from tests.node.runs import REGIONS, Run, hefed, is_sum, study_file, wait_for
 
 ENGINE = 'engine = "vectorised"'
 
@@ -37,9 +37,14 @@ class Looked:
 
     def __call__(self, run: Run, board: Board, message: "m.Message | None") -> None:
         if is_sum(message, 2):
-            run.stop("kronoberg")  # so that the study does not end meanwhile
+            run.stop("kronoberg")  # so that the study waits
+            wait_for(lambda: _has_left(run.folder / "halland", "contribution to round 3 (spreads)"))
             self.logs = {name: lines(run.folder / name) for name in ("halland", "aggregator")}
             run.resume("kronoberg")
+
+
+def _has_left(home: Path, what: str) -> bool:
+    return any(line["what"].startswith(what) and line["certainty"] == "left" for line in lines(home))
 
 
 Studied = tuple[Run, Looked, float]
