@@ -85,6 +85,7 @@ class AggregatorNode:
         self._ended: deque[dict[str, Any]] = deque(maxlen=SHOWN_ENDED)
         self._connections = Connections(member.name for member in roster.members)
         self._shelf = Shelf(store)
+        self._messages = self._bytes = 0
         for study in store.running():
             self._restore(study)
 
@@ -319,10 +320,13 @@ class AggregatorNode:
             for whole in (False, True):
                 some = [one for one in at_it if delivers_attachments(record.board, entry.kind, one.name) is whole]
                 attachments = self._shelf.attachments(study, number) if whole and some else ()
+                size = len(entry.envelope) + sum(map(len, attachments))
                 taken = self._link.send_all([one.key for one in some], header, entry.envelope, *attachments)
                 for one, sent in zip(some, taken, strict=True):
                     if sent:
                         one.next[study] = number + 1
+                        self._messages += 1
+                        self._bytes += size
                     else:
                         behind.remove(one)
 
@@ -335,6 +339,8 @@ class AggregatorNode:
             "name": self._name,
             "members": [one for one in self._connections.standing() if one["name"] != self._name],
             "studies": [*map(self._study_standing, self._studies), *self._ended],
+            "messages_sent": self._messages,
+            "bytes_sent": self._bytes,
         }
 
     def _study_standing(self, study: bytes) -> dict[str, Any]:

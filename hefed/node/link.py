@@ -6,7 +6,6 @@ numbers, not by trust in the socket: a member says which entry it wants next, th
 has, and after any break both begin there again. CURVE protects the link; privacy never depends on it.
 """
 
-import logging
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,8 +38,6 @@ from hefed.protocol.errors import RosterError
 from hefed.protocol.messages import MAX_WORDS, printable
 from hefed.protocol.roster import MAX_MEMBERS, Roster
 
-log = logging.getLogger(__name__)
-
 __all__ = ["BEAT", "LINK_VERSION", "QUEUE", "AggregatorLink", "MemberLink", "Received"]
 
 BEAT = 1.0
@@ -50,8 +47,6 @@ QUEUE = 256
 
 So many are also taken in one turn: who sends without end keeps nobody from being answered.
 """
-ARRIVED = 16
-"""Whole messages of one connection that may wait to be taken."""
 GREETING_SECONDS = 5.0
 """How long a greeting may take before its lack is called a trouble."""
 _HEARTBEAT_MS = 2000
@@ -72,6 +67,8 @@ def _prepare(socket: "zmq.Socket[bytes]", identity: Identity) -> None:
     socket.curve_secretkey = z85.encode(identity.transport_secret)
     socket.curve_publickey = z85.encode(identity.transport_public)
     socket.linger = 0
+    # `traffic` bounds the bytes that have come. At a bound on messages here libzmq stops reading, takes the peer for
+    # dead as it hears nothing of it, connects again, and can abort this process (its issues 3937 and 4767).
     socket.sndhwm, socket.rcvhwm = QUEUE, 0
     socket.maxmsgsize = MAX_PART
     socket.ipv6 = True
@@ -118,6 +115,7 @@ class AggregatorLink:
         taken = self.socket.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://")
         self.address = re.sub(r"\[::ffff:([0-9.]+)\]", r"\1", taken)
         """Where it listens, host:port."""
+        self._traffic.start()
 
     def callback(self, domain: str, key: bytes) -> bool:
         """Called by the authenticator: whether a key is on the roster."""
@@ -130,15 +128,13 @@ class AggregatorLink:
             try:
                 parts = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
-                break
+                return
             self._descriptors[parts[0].bytes] = descriptor = int(parts[-1].get(zmq.SRCFD))
-            self._traffic.took(descriptor)
+            self._traffic.took(descriptor, parts[1:])
             name = self._names.get(str(parts[-1].get("User-Id")).encode(), "")
             message = message_of(parts[1:])
             if name and message:
                 yield Received(*message, name, parts[0].bytes)
-        for _ in self._traffic.cut():
-            log.warning("a connection is cut off: it sent more than any message has, without one that is whole")
 
     def _follow_connections(self) -> None:
         while self._monitor.poll(0):
@@ -180,6 +176,8 @@ class AggregatorLink:
 
     def close(self) -> None:
         """Closes the socket and the authenticator's thread."""
+        if hasattr(self, "address"):
+            self._traffic.stop()
         if hasattr(self, "_monitor"):
             self.socket.disable_monitor()
             self._monitor.close(linger=0)
@@ -228,6 +226,7 @@ class MemberLink:
         """The members that are connected, as the aggregator last said."""
         self._said: t.Trouble | None = None
         self._since = self._greeted = 0.0
+        self._traffic.start()
         self._dialler.step()
 
     @property
@@ -300,13 +299,11 @@ class MemberLink:
             try:
                 parts = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
-                break
-            self._traffic.took(self._dialler.descriptor)
+                return
+            self._traffic.took(self._dialler.descriptor, parts)
             message = message_of(parts)
             if message and self._note(message[0]):
                 yield Received(*message)
-        for _ in self._traffic.cut():
-            log.warning("the connection is cut off: it brought more than any message has, without one that is whole")
 
     def _note(self, header: dict[str, Any]) -> bool:
         """Takes what concerns the link; False when the link's owner should not see it."""
@@ -339,5 +336,6 @@ class MemberLink:
 
     def close(self) -> None:
         """Closes the connection."""
+        self._traffic.stop()
         self._dialler.close()
         self.socket.close()

@@ -3,11 +3,14 @@
 ZeroMQ bounds the size of a frame and the number of whole messages that wait, but neither how many frames a message has
 nor the bytes of a queue. So the kernel's own count of each connection (TCP_INFO) is compared with what was taken from
 and handed to the socket. Who goes beyond what a message can be is cut off; who does not read is sent no more for now.
-Relies on Linux and on the link for saying what happened. It must not read a byte itself.
+Relies on Linux and on the link for saying what happened. A thread of its own looks, since the process may compute for
+long while bytes come. It must not read a byte itself.
 """
 
+import logging
 import socket
 import struct
+import threading
 from collections.abc import Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,26 +18,30 @@ from dataclasses import dataclass
 from hefed.protocol.codec import MAX_BYTES
 from hefed.protocol.messages import MAX_ATTACHMENT
 
+log = logging.getLogger(__name__)
+
 MOST = MAX_ATTACHMENT + 16 * MAX_BYTES
-"""Bytes of one message with all its frames."""
+"""Bytes of one message with all its frames; also of what one connection may bring while nothing is taken from it."""
 MOST_BEFORE = 2**21
 """Bytes of a connection over which no message has come yet: a handshake and a greeting are far shorter."""
 MOST_TOGETHER = 4 * 2**30
-"""Bytes of all messages that are not whole yet; beyond it the longest is cut off."""
+"""Bytes of all connections that were not taken yet; beyond it the one with most is cut off."""
+LOOK = 0.5
+"""Seconds between looks."""
 WINDOW = 2**25
 """Bytes that may wait to leave before a further message is held back; one message goes in any case."""
 
 _COUNTS = struct.Struct("=QQ")  # tcpi_bytes_acked, tcpi_bytes_received
 _OFFSET = 120
 _SHORT = 2**16
-_FRAME = 42
-"""What ZMTP and CURVE add to a frame, at most."""
+_SEALED = 33
+"""What CURVE adds to a frame; ZMTP then adds 2 bytes or 9."""
 
 
 @dataclass
 class _Counted:
     taken: int = 0
-    """What the kernel had received when a message was last taken."""
+    """What was taken from the socket, in bytes on the wire."""
     handed: int = 0
     """What had been handed over, in bytes on the wire; never behind what the kernel knows to have arrived."""
     acked: int = 0
@@ -49,25 +56,44 @@ class Traffic:
     ) -> None:
         self._most, self._most_before, self._most_together, self._window = most, most_before, most_together, window
         self._open: dict[int, _Counted] = {}
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def start(self) -> None:
+        """Looks after the connections from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Looks no more: the descriptors may become other files' now."""
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(LOOK):
+            for _ in self.cut():
+                log.warning("a connection is cut off: it brought more than any message has, and nothing that is whole")
 
     def opened(self, descriptor: int) -> None:
         """A connection was made; an earlier one of that descriptor is over."""
-        self._open[descriptor] = _Counted()
+        with self._lock:
+            self._open[descriptor] = _Counted()
 
     def closed(self, descriptor: int) -> None:
         """A connection is over."""
-        self._open.pop(descriptor, None)
+        with self._lock:
+            self._open.pop(descriptor, None)
 
     def forget(self) -> None:
         """All connections are over."""
-        self._open.clear()
+        with self._lock:
+            self._open.clear()
 
-    def took(self, descriptor: int) -> None:
+    def took(self, descriptor: int, frames: Sequence[Sized]) -> None:
         """A whole message of a connection was taken from the socket."""
-        counts = _read(descriptor)
-        if counts is not None:
-            one = self._open.setdefault(descriptor, _Counted())
-            one.spoke, one.taken = True, counts[1]
+        with self._lock:
+            one = self._open.get(descriptor)
+            if one is not None:
+                one.spoke, one.taken = True, one.taken + _on_wire(frames)
 
     def has_room(self, descriptor: int, frames: Sequence[Sized]) -> bool:
         """Whether little enough waits to leave over a connection that a further message may; a short one always may."""
@@ -85,13 +111,16 @@ class Traffic:
         """A message was handed to the socket for a connection."""
         one = self._open.get(descriptor)
         if one is not None:
-            one.handed += sum(map(len, frames)) + _FRAME * len(frames)
+            one.handed += _on_wire(frames)
 
     def cut(self) -> list[int]:
-        """Cuts off who has sent too much without a whole message; to be called when all whole ones were taken.
-
-        Returns their descriptors.
+        """Cuts off who has brought too much that was not taken yet; returns their descriptors. Signs of life that
+        ZeroMQ itself takes count as such too: megabytes in a day.
         """
+        with self._lock:
+            return self._cut()
+
+    def _cut(self) -> list[int]:
         unread = {}
         for descriptor, one in self._open.items():
             counts = _read(descriptor)
@@ -102,9 +131,14 @@ class Traffic:
         if not offenders and sum(unread.values()) > self._most_together:
             offenders = [max(unread, key=lambda number: unread[number])]
         for descriptor in offenders:
-            self.closed(descriptor)
+            del self._open[descriptor]
             _shut(descriptor)
         return offenders
+
+
+def _on_wire(frames: Sequence[Sized]) -> int:
+    sealed = [len(frame) + _SEALED for frame in frames]
+    return sum(sealed) + sum(9 if size > 255 else 2 for size in sealed)
 
 
 def _read(descriptor: int) -> tuple[int, int] | None:

@@ -12,7 +12,7 @@ import zmq
 from hefed.node.frames import MAX_PART, parts_of
 from hefed.node.identity import Identity
 from hefed.node.link import AggregatorLink, MemberLink, Received
-from hefed.node.traffic import Traffic
+from hefed.node.traffic import Traffic, _read
 from hefed.protocol.roster import Roster
 from tests.node.proxies import Throttled
 from tests.node.runs import wait_for
@@ -104,17 +104,38 @@ def test_an_aggregator_whose_message_is_longer_than_any_is_cut_off(pairs: list[P
     wait_for(is_cut_off)
 
 
+def test_what_is_taken_from_a_connection_is_counted_to_the_byte(pairs: list[Pair]) -> None:
+    traffic = Traffic(most=len(PIECE) + 50_000)
+    pair = Pair(at_aggregator=traffic)
+    pairs.append(pair)
+    for size in (0, 1, 200, 222, 223, 300, 2**17, 2**17 + 1, len(PIECE), *[len(PIECE)] * 30):
+        assert wait_for(lambda size=size: pair.member.send({"type": "message"}, PIECE[:size]))
+        assert len(pair.at_aggregator().frames[0]) == size
+    (one,) = traffic._open.values()
+    descriptor = next(iter(traffic._open))
+    counts = _read(descriptor)
+    assert counts is not None
+    assert 0 <= counts[1] - one.taken < 3000  # the handshake, and signs of life
+    assert pair.member.connected
+
+
 def test_of_many_messages_that_are_not_whole_the_longest_is_cut_off(pairs: list[Pair]) -> None:
     traffic = Traffic(most_together=10 * len(PIECE))
     pair = Pair(at_aggregator=traffic)
     pairs.append(pair)
     pair.member.socket.send_multipart(parts(200), copy=False)
-    wait_for(lambda: traffic.cut())  # nothing is taken meanwhile, so that nothing is whole
+
+    def is_cut_off() -> bool:
+        pair.member.news()
+        return not pair.member.connected
+
+    wait_for(is_cut_off)
+    assert not any(one.frames for one in pair.aggregator.receive())
 
 
 @pytest.mark.parametrize("window", [4 * len(PIECE), 2**40], ids=["bounded", "without the bound"])
-def test_who_does_not_read_is_sent_no_more(pairs: list[Pair], window: int) -> None:
-    pair = Pair(at_aggregator=Traffic(window=window))
+def test_whose_line_takes_no_more_is_sent_no_more(pairs: list[Pair], window: int) -> None:
+    pair = Pair(at_aggregator=Traffic(window=window), rate=1_500_000)
     pairs.append(pair)
     waits = 0
     taken = 0
@@ -127,7 +148,7 @@ def test_who_does_not_read_is_sent_no_more(pairs: list[Pair], window: int) -> No
     if window == 2**40:
         assert taken == 200  # all of it waits in our memory
         return
-    assert taken < 80  # the kernels' buffers, what the member holds for itself, and the window
+    assert taken < 80  # the kernels' buffers and the window
     assert pair.aggregator.send(pair.connection, {"type": "beat"})  # what is short still finds room
     numbers = []
 
