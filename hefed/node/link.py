@@ -103,6 +103,7 @@ class AggregatorLink:
         self.socket.router_mandatory = True
         self._traffic, self._descriptors = traffic or Traffic(), dict[bytes, int]()
         self._monitor = self.socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED)
+        self._traffic.start()
         try:
             self.socket.bind(f"tcp://{address}")
         except zmq.ZMQError as error:
@@ -115,7 +116,6 @@ class AggregatorLink:
         taken = self.socket.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://")
         self.address = re.sub(r"\[::ffff:([0-9.]+)\]", r"\1", taken)
         """Where it listens, host:port."""
-        self._traffic.start()
 
     def callback(self, domain: str, key: bytes) -> bool:
         """Called by the authenticator: whether a key is on the roster."""
@@ -175,15 +175,13 @@ class AggregatorLink:
         return True
 
     def close(self) -> None:
-        """Closes the socket and the authenticator's thread."""
-        if hasattr(self, "address"):
+        """Closes the socket and the authenticator's thread; once more does nothing."""
+        if not self.socket.closed:
             self._traffic.stop()
-        if hasattr(self, "_monitor"):
             self.socket.disable_monitor()
             self._monitor.close(linger=0)
-        if hasattr(self, "socket"):
             self.socket.close()
-        self._authenticator.stop()
+            self._authenticator.stop()
 
 
 class MemberLink:

@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from hefed.node.identity import Identity
 from hefed.node.parties import AGGREGATOR
 from hefed.node.process import ProcessConfig
+from hefed.protocol import messages as m
 from hefed.protocol.board import Board
 from tests.node.proxies import Cutting, Delaying, Forwarder, Socks5, Throttled
 from tests.node.runs import Run, cox_reference, free_port, study_file
+from tests.node.test_link import Hostile
 
 
 @contextmanager
@@ -61,6 +64,28 @@ def test_a_line_on_which_all_arrives_half_a_second_later(tmp_path: Path) -> None
     with through(tmp_path, proxy, port) as run:
         assert_as_if_nothing_had_happened(run, run.follow())
         assert proxy.connections == len(run.study.members)
+
+
+def test_duplicates_of_all_that_a_region_sent(tmp_path: Path) -> None:
+    repeated: list[int] = []
+
+    def repeat(run: Run, board: Board, message: "m.Message | None") -> None:
+        if message is None or message.sender == AGGREGATOR or message.body.kind == "invitation":
+            return
+        study = run.submission.study
+        with Hostile(run, Identity.load(run.folder / "orebro")) as again:  # its node takes the connection back
+            accepted = again.hello({study.hex(): 0})["accepted"][study.hex()]
+            for number, stored in enumerate(run.sent("orebro").values()):
+                if number < accepted:
+                    again.header(
+                        {"type": "message", "study": study, "number": number}, stored.envelope, *stored.attachments
+                    )
+                    repeated.append(number)
+
+    with Run(study_file(tmp_path), tmp_path / "parties") as run:
+        board = run.follow(repeat)
+        assert len(repeated) > 100
+        assert_as_if_nothing_had_happened(run, board)
 
 
 def configure(run: Run, names: tuple[str, ...], **values: str) -> None:

@@ -208,6 +208,15 @@ def test_an_invitation_under_another_roster_is_refused_in_words(tmp_path: Path) 
         wait_for(lambda: secret_files(alone.folder) == [])
 
 
+def test_an_entry_that_comes_several_times_counts_once(alone: Alone) -> None:
+    envelope = alone.signed("analyst", alone.submission.invitation)
+    for _ in range(5):
+        alone.pass_on(alone.submission.study, 0, envelope)
+    assert alone.said().body.kind == "approval"
+    with pytest.raises(AssertionError, match="does not say"):
+        alone.said(1.5)
+
+
 def test_what_cannot_be_read_ends_a_study_and_its_keys(alone: Alone) -> None:
     alone.invite()
     assert len(secret_files(alone.folder)) == 1
