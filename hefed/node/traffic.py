@@ -8,6 +8,7 @@ long while bytes come. It must not read a byte itself.
 """
 
 import logging
+import os
 import socket
 import struct
 import threading
@@ -24,8 +25,10 @@ MOST = MAX_ATTACHMENT + 16 * MAX_BYTES
 """Bytes of one message with all its frames; also of what one connection may bring while nothing is taken from it."""
 MOST_BEFORE = 2**21
 """Bytes of a connection over which no message has come yet: a handshake and a greeting are far shorter."""
-MOST_TOGETHER = 4 * 2**30
-"""Bytes of all connections that were not taken yet; beyond it the one with most is cut off."""
+MOST_TOGETHER = min(4 * 2**30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
+"""Bytes of all connections that were not taken yet, a quarter of the memory at most; beyond it the one with most is cut
+off.
+"""
 LOOK = 0.5
 """Seconds between looks."""
 WINDOW = 2**25
