@@ -9,7 +9,6 @@ import typer
 
 from hefed.cli.app import Home, app, mendable
 from hefed.errors import InputError
-from hefed.wording import quoted
 
 
 @app.command()
@@ -41,6 +40,8 @@ def log(
 
 
 def _time(words: str) -> float:
+    from hefed.wording import quoted
+
     try:
         return datetime.fromisoformat(words).timestamp()  # local, unless it says another zone
     except (ValueError, OverflowError, OSError):
