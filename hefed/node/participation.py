@@ -6,6 +6,7 @@ again is shown the stored record and stands where it stood. Relies on `protocol.
 """
 
 import logging
+from collections.abc import Iterator
 
 from hefed.node.consent import Consent
 from hefed.node.decision import DecisionError
@@ -82,9 +83,19 @@ class Participation:
             self._take_part()
         else:
             self._lost = self._store.has_found(self.study)
-            for entry in self._store.entries(self.study):
-                self._look(entry.envelope)
+            for message, _ in self._stored():
+                self._look(message)
             self.decide()
+
+    def _stored(self) -> Iterator[tuple[m.Message, tuple[bytes, ...]]]:
+        """The record as it is stored. Where it cannot be read, as under another roster, the study ends."""
+        for entry in self._store.entries(self.study):
+            try:
+                message = m.read_message(entry.envelope, self.roster)
+            except ProtocolError as error:
+                self.decline(str(error))
+                return
+            yield message, entry.attachments
 
     def note_accepted(self, number: object) -> None:
         """How many of our messages the aggregator says that it has. When they are more than are stored here, the state
@@ -95,33 +106,33 @@ class Participation:
             self._lost = True
             log.error("study %s: the state that %s had of it is lost; it will refuse", self.title, self._name)
 
-    def follow(self, envelope: bytes, attachments: tuple[bytes, ...]) -> None:
+    def follow(self, message: m.Message, attachments: tuple[bytes, ...]) -> None:
         """The next entry of the record, which is stored already."""
         self.received += 1
         if self._lost:
-            self._find(envelope)
+            self._find(message)
         elif self._decided:
-            self._advance(envelope, attachments)
+            self._advance(message, attachments)
         else:
-            self._look(envelope)
+            self._look(message)
             self.decide()
 
-    def _find(self, envelope: bytes) -> None:
+    def _find(self, message: m.Message) -> None:
         """After a loss: keeps what the record shows that we had said, says nothing else, and refuses at its end."""
         if not self._decided:
-            self._look(envelope)
-        mine = m.read_message(envelope, self.roster).sender == self._name
-        if mine and not self.ended and not self._store.was_sent(self.study, envelope):
-            self._store.keep_found(self.study, envelope)
+            self._look(message)
+        mine = message.sender == self._name
+        if mine and not self.ended and not self._store.was_sent(self.study, message.envelope):
+            self._store.keep_found(self.study, message.envelope)
             if self._store.count_sent(self.study) >= self.to_send:
                 self._lost, self._member = False, self._make_member()
                 self.decline(f"{self._name} has lost its state of this study and cannot go on with it; submit it again")
 
-    def _look(self, envelope: bytes) -> None:
+    def _look(self, message: m.Message) -> None:
         if self.ended:
             return
         try:
-            self._board.post(m.read_message(envelope, self.roster))
+            self._board.post(message)
         except ProtocolError as error:
             self.decline(str(error))
 
@@ -195,15 +206,15 @@ class Participation:
     def _take_part(self) -> None:
         """Becomes a member, who is shown the record from its beginning."""
         self._member, self._decided = self._make_member(), True
-        for entry in self._store.entries(self.study):
-            self._advance(entry.envelope, entry.attachments)
+        for message, attachments in self._stored():
+            self._advance(message, attachments)
 
-    def _advance(self, envelope: bytes, attachments: tuple[bytes, ...]) -> None:
+    def _advance(self, message: m.Message, attachments: tuple[bytes, ...]) -> None:
         member = self._member
         if member is None:
             raise AssertionError("a study goes on before it is decided about")
         try:
-            outgoing = member.receive(envelope, attachments)
+            outgoing = member.follow(message, attachments)
         except NodeError:
             raise  # the disk's: no study can go on
         except Exception as error:

@@ -208,7 +208,7 @@ class RegionNode:
             running.decline(f"what the aggregator passed on cannot be used: {error}")
             return
         self._store.append(study, number, message, time.time(), attachments)
-        running.follow(envelope, attachments)
+        running.follow(message, attachments)
 
     def _new_study(self, study: bytes, number: int, envelope: bytes) -> Participation | None:
         """Only an analyst's own invitation makes a region keep anything: the aggregator alone cannot fill its disk."""

@@ -93,12 +93,24 @@ class Member:
         return self._refused or self.board.phase is Phase.ENDED
 
     def receive(self, envelope: bytes, attachments: tuple[bytes, ...]) -> list[Outgoing]:
-        """The next message of the record, with the attachments meant for this member. Returns what to send."""
+        """The next message of the record, with the attachments meant for this member, as they came. Returns what to
+        send.
+        """
+        if self.ended:
+            return []
+        try:
+            message = m.read_message(envelope, self.board.roster)
+        except (ProtocolError, CryptoError) as error:
+            return self.decline(str(error))
+        return self.follow(message, attachments)
+
+    def follow(self, message: m.Message, attachments: tuple[bytes, ...]) -> list[Outgoing]:
+        """The same for a message that has been read, and so its signature verified, under the study's roster."""
         if self.ended:
             return []
         outgoing: list[Outgoing] = []
         try:
-            self._follow(envelope, attachments, outgoing)
+            self._follow(message, attachments, outgoing)
         except (DeclinedError, ProtocolError, CryptoError) as error:
             outgoing += self._refuse(str(error))  # after what is said already: the chain goes on from there
         if self.ended:
@@ -114,8 +126,7 @@ class Member:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _follow(self, envelope: bytes, attachments: tuple[bytes, ...], outgoing: list[Outgoing]) -> None:
-        message = m.read_message(envelope, self.board.roster)
+    def _follow(self, message: m.Message, attachments: tuple[bytes, ...], outgoing: list[Outgoing]) -> None:
         self.board.post(message)
         if message.body.kind == "invitation":
             self._begin()
