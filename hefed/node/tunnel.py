@@ -43,12 +43,17 @@ def _host(host: str) -> str:
 
 def _reason(error: Exception) -> str:
     inner = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    if isinstance(inner, socket.gaierror):
+        return "its name does not resolve"
     if isinstance(inner, ConnectionRefusedError):
         return "nothing listens there"
     if isinstance(inner, TimeoutError) or "timed out" in str(error).lower():
         return "it does not answer"
+    if isinstance(inner, ConnectionError):
+        return "it closes the connection"
+    # The proxy's own words, or those about it.
     words = "".join(sign for sign in str(error) if sign.isprintable())[:200].strip(" .").lower()
-    return words or "it closed the connection"
+    return words or "it closes the connection"
 
 
 def _serve(door: socket.socket, far: socket.socket) -> None:

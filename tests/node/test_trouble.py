@@ -11,7 +11,7 @@ import pytest
 import zmq
 
 from hefed.node.errors import NodeError
-from hefed.node.handshake import turned_away
+from hefed.node.handshake import PROTOCOLS, turned_away
 from hefed.node.identity import Identity
 from hefed.node.link import AggregatorLink, MemberLink, Received
 from hefed.node.trouble import Cause, Trouble
@@ -19,7 +19,7 @@ from hefed.protocol.roster import Roster
 from tests.node.proxies import Socks5
 from tests.node.runs import free_port, wait_for
 
-ALL_WELL = {"type": "welcome", "accepted": {}}
+ALL_WELL = {"type": "welcome", "accepted": {}, "protocol": PROTOCOLS[-1]}
 
 
 class Here:
@@ -222,6 +222,27 @@ def test_a_proxy_whose_name_does_not_resolve(here: Here) -> None:
     trouble = here.trouble(here.listen(), proxy="proxy.invalid:1080")
     assert trouble.cause is Cause.PROXY
     assert trouble.sentence.startswith("the proxy proxy.invalid:1080 does not connect to 127.0.0.1:")
+    assert "(its name does not resolve); check the proxy in settings.toml" in trouble.sentence
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"", "connection closed unexpectedly"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "unexpected socks version number: 72"),
+        (b"\x05\xff", "no acceptable authentication methods were offered"),
+    ],
+    ids=["closes", "is another kind of proxy", "wants a login"],
+)
+def test_a_proxy_that_does_not_speak_as_we_do(here: Here, answer: bytes, words: str) -> None:
+    def serve(near: socket.socket) -> None:
+        near.recv(100)
+        near.sendall(answer)
+        near.shutdown(socket.SHUT_RDWR)
+
+    trouble = here.trouble("127.0.0.1:7100", proxy=here.server(serve))
+    assert trouble.cause is Cause.PROXY
+    assert f" does not connect to 127.0.0.1:7100 ({words}); " in trouble.sentence
 
 
 @pytest.mark.parametrize(
