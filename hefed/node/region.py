@@ -1,5 +1,6 @@
 """A region's process: a part in each study, all stored before anything is sent, one outbound connection."""
 
+import gc
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -68,7 +69,7 @@ class RegionNode:
         self._report, self._keep_seconds = report, keep_days * 86400
         self._sweep = min(SWEEP, max(LEAST_SWEEP, self._keep_seconds))
         self._studies: dict[bytes, Participation] = {}
-        self._welcome = self._crowded = False
+        self._welcome = self._crowded = self._one_ended = False
         self._accepted: dict[Any, Any] = {}
         self._ready_since: float | None = None
         self._trouble = ""
@@ -120,10 +121,8 @@ class RegionNode:
             now = time.time()
             if now - looked >= LOOK:
                 looked = now
-                for running in list(self._studies.values()):
-                    running.decide()
-            for study in list(self._studies):
-                self._settle(study)
+                self._decide()
+            self._settle_all()
             if now - beat >= BEAT:
                 beat = now
                 self._store.commit()  # what was only received: after a kill before this it is asked for again
@@ -136,6 +135,18 @@ class RegionNode:
                 told = time.monotonic()
                 self._report(self.status())
         self._store.close()
+
+    def _decide(self) -> None:
+        for running in list(self._studies.values()):
+            running.decide()
+
+    def _settle_all(self) -> None:
+        for study in list(self._studies):
+            self._settle(study)
+        if self._one_ended:
+            # Its keys and its table are in objects that refer to each other, which would stay for many more studies.
+            self._one_ended = False
+            gc.collect()
 
     # --- the link -----------------------------------------------------------------------------------------------------
 
@@ -272,6 +283,7 @@ class RegionNode:
     def _end(self, study: bytes) -> None:
         self._store.end_study(study, time.time(), self._studies[study].outcome)
         del self._studies[study]
+        self._one_ended = True
         if self._crowded:
             self._crowded = False
             self._greet()  # the aggregator then begins those again that found no room
