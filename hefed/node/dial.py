@@ -164,8 +164,7 @@ class Dialler:
         self._dealer.disable_monitor()
         self.monitor.close(linger=0)
 
-    # --- what happened
-    # ------------------------------------------------------------------------------------------------
+    # --- what happened ------------------------------------------------------------------------------------------------
 
     def _on_event(self, event: int, value: int) -> bool:
         if self._dialled is None:
@@ -237,8 +236,7 @@ class Dialler:
             self._due = time.monotonic() + self._next_pause()
         self._dialled, self.connected, self._tcp, self._failure, self.descriptor = None, False, False, None, -1
 
-    # --- what is due
-    # --------------------------------------------------------------------------------------------------
+    # --- what is due --------------------------------------------------------------------------------------------------
 
     def _next(self, now: float) -> None:
         if self._endpoints:
