@@ -205,9 +205,10 @@ def test_an_error_in_it_is_logged_without_its_words(caplog: pytest.LogCaptureFix
     def broken() -> dict[str, Any]:
         raise ValueError("19121212-1212")
 
-    with caplog.at_level(logging.ERROR), serve(0, broken) as page, pytest.raises(urllib.error.HTTPError) as caught:
-        fetched(page)
-    with caught.value as answer:
-        assert (answer.code, answer.read()) == (500, b"an error of hefed; see its log\n")
+    with caplog.at_level(logging.ERROR), serve(0, broken) as page:
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            fetched(page)
+        with caught.value as answer:
+            assert (answer.code, answer.read()) == (500, b"an error of hefed; see its log\n")
     assert "ValueError at " in caplog.text
     assert "19121212" not in caplog.text
