@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,9 @@ from hefed.node.store import Store
 from hefed.protocol import messages as m
 from hefed.protocol.roster import Roster
 from hefed.study import Study
-from tests.node.asking import EVERYTHING, Asked, ask, identities_of, roster_of
+from tests.node.asking import EVERYTHING, Asked, ask, changed, identities_of, roster_of
 from tests.node.homes import FEDERATION, make_roster, sign
-from tests.node.runs import EXAMPLES, free_port, read_until, started
+from tests.node.runs import EXAMPLES, free_port, started
 
 COX = Study.load(EXAMPLES / "heart-failure" / "cox.toml")
 
@@ -96,6 +97,19 @@ def test_a_member_that_left_or_has_other_roles_ends_its_studies(asked: Asked, tm
     )
 
 
+@pytest.mark.parametrize("name", ["skane", "orebro"])
+def test_a_mere_keyholder_or_reader_counts_too(name: str, asked: Asked, tmp_path: Path) -> None:
+    text = (EXAMPLES / "heart-failure" / "cox.toml").read_text()
+    roles = "[security]\nkeyholders = ['halland', 'kronoberg', 'skane']\n"
+    study = changed(text.replace("[security]\n", roles, 1), "[regions.halland]", "[regions.skane]\n[regions.halland]",
+                    tmp_path)  # fmt: skip
+    here = ask(study, among=(asked.identities, asked.roster))
+    assert name in study.members
+    assert words(here, without(asked, name), tmp_path / "state") == (
+        f"version 2 of the roster is in force at halland, and {name} changed since version 1; submit the study again"
+    )
+
+
 def test_each_study_keeps_the_roster_that_it_began_under(asked: Asked, tmp_path: Path) -> None:
     first, second = asked.roster, newer(asked)
     later = ask(COX, among=(asked.identities, second))
@@ -147,8 +161,9 @@ def test_an_aggregator_goes_on_with_a_study_of_the_last_roster(tmp_path: Path) -
     stored(tmp_path / "aggregator", asked).close()
     sign(homes, make_roster(homes, address, old=first, roles={"other": "reader"}))
     with started("aggregator", "--home", tmp_path / "aggregator") as process:
-        read_until(process, f"took up study {asked.study.hex()[:8]} again in phase approval")
-        read_until(process, "listens on")
+        assert process.stderr is not None
+        said = list(takewhile(lambda line: "listens on" not in line, process.stderr))
+    assert any(f"took up study {asked.study.hex()[:8]} again in phase approval" in line for line in said), said
     store = Store(tmp_path / "aggregator")
     assert store.running() == [asked.study]
     assert store.length(asked.study) == 1
