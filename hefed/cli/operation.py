@@ -2,23 +2,35 @@
 
 import logging
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hefed.cli.app import EXIT_INPUT, Home, app, mendable
+from hefed.cli.app import EXIT_FAILED, EXIT_INPUT, Home, app, mendable
 from hefed.errors import InputError
 
 if TYPE_CHECKING:
     from hefed.node.operate import Standing
 
 
-def _begin(member: "Standing") -> None:
+@contextmanager
+def _serving(member: "Standing") -> Iterator[None]:
+    """A process that serves. What stops it then (a disk, a port) may pass: it ends with EXIT_FAILED, so that whoever
+    watches over it starts it again; a home or settings that cannot be used end with EXIT_INPUT before.
+    """
     from hefed.node import logs
+    from hefed.node.errors import NodeError
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys
     logs.configure(json=member.settings.operation.log == "json")
+    try:
+        yield
+    except NodeError as error:
+        logging.getLogger("hefed").critical("%s", error)
+        raise typer.Exit(EXIT_FAILED) from error
 
 
 @app.command()
@@ -29,7 +41,7 @@ def aggregator(home: Home) -> None:
 
     with mendable():
         member = standing(home, "aggregator")
-        _begin(member)
+    with _serving(member):
         run_aggregator(member, Lifeline(follow_stdin=False))
     logging.getLogger("hefed").info("stopped")
 
@@ -53,7 +65,7 @@ def node(
         raise InputError("--study goes with --check: hefed node --check --study STUDY.toml; add that, or leave it out")
     with mendable():
         member = standing(home, "contributor", "keyholder", "reader")
-        _begin(member)
+    with _serving(member):
         run_node(member, Lifeline(follow_stdin=False))
     logging.getLogger("hefed").info("stopped")
 
