@@ -10,6 +10,7 @@ import random
 import signal
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -33,6 +34,24 @@ STARTING = 120.0
 """Seconds that a process may take to start, on a machine with much else to do; bounds hanging only."""
 EVENTS = 6
 """How often a study is disturbed at most."""
+
+
+TELLING = """
+import collections, gc, json, os, signal, sys
+
+SECRET = {"Participation", "ContributorKey", "KeyholderPart", "ModelWork", "StudyVault", "LocalTable"}
+
+def tell(*_):
+    kinds = collections.Counter(type(one).__name__ for one in gc.get_objects())
+    with open(sys.argv[-1] + ".told", "w") as file:
+        json.dump({kind: count for kind, count in kinds.items() if kind in SECRET}, file)
+    os.rename(file.name, sys.argv[-1] + ".held")
+
+signal.signal(signal.SIGUSR1, tell)
+from hefed.cli import main
+main()
+"""
+"""hefed as it is, but for a signal at which it tells how many objects of some kinds it holds."""
 
 
 # --- What a process takes up -----------------------------------------------------------------------
@@ -164,6 +183,11 @@ class Federation:
         """The studies that run at a member."""
         return [study for (study,) in self.rows(name, "SELECT study FROM study WHERE ended_at IS NULL")]
 
+    def contributes(self, name: str) -> bool:
+        """Whether a member has contributed to a study that runs."""
+        statement = "SELECT 1 FROM sent JOIN study USING (study) WHERE ended_at IS NULL AND key LIKE 'contribution %'"
+        return bool(self.rows(name, statement))
+
     def ciphertexts(self, name: str) -> int:
         """How many attachments a member keeps."""
         statement = "SELECT (SELECT count(*) FROM attachment) + (SELECT count(*) FROM sent_attachment)"
@@ -193,11 +217,12 @@ class Federation:
             wire.close()
 
     def start(self, name: str) -> None:
-        """Starts a member's process, as its people do."""
+        """Starts a member's process, as its people do; it also tells, at a signal, what it holds in memory."""
         what = "aggregator" if name == AGGREGATOR else "node"
+        arguments = what, "--home", str(self.home(name))
         with self._lock, (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                command(what, "--home", self.home(name)),
+                [sys.executable, "-c", TELLING, *arguments],
                 env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -215,6 +240,14 @@ class Federation:
         """Sends a signal to a member's process."""
         with self._lock:
             self._processes[name].send_signal(number)
+
+    def held(self, name: str) -> dict[str, int]:
+        """How many objects with secrets or patients of a study a member's process holds, by their kind."""
+        told = self.home(name).with_suffix(".held")
+        told.unlink(missing_ok=True)
+        self.send_signal(name, signal.SIGUSR1)
+        wait_for(told.exists, STARTING)
+        return dict(json.loads(told.read_text()))
 
     def assert_alive(self) -> None:
         """No process has ended by itself, or met an error of its own."""

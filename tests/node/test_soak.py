@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from hefed.study import Study
-from tests.node.runs import COX, LOGISTIC, REGIONS, assert_same_fit, cox_reference, reference, study_file
+from tests.node.runs import COX, LOGISTIC, REGIONS, assert_same_fit, cox_reference, reference, study_file, wait_for
 from tests.node.soaking import AGGREGATOR, ANALYST, Disturber, Federation, Submission, Taken, disk_of, slope
 
 SEED = int(os.environ.get("HEFED_SOAK_SEED", "20261126"))
@@ -44,6 +44,8 @@ class Soak:
     middle: dict[str, Taken] = field(default_factory=dict)
     after: dict[str, Taken] = field(default_factory=dict)
     kept_before: dict[str, int] = field(default_factory=dict)
+    held: list[dict[str, int]] = field(default_factory=list)
+    """Of the region that is never killed: while a study runs, and in the end."""
     compared: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
@@ -145,8 +147,13 @@ def soak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Soak]:
         with Disturber(federation, SEED + 1, killed=[AGGREGATOR, *others]) as second:
             soak.in_sequence(IN_SEQUENCE - IN_SEQUENCE // 2, second)
             soak.at_once(AT_ONCE, second)
-        soak.in_sequence(CALM)
+        running = soak.submit()
+        wait_for(lambda: federation.contributes(SPARED), LONGEST)
+        soak.held.append(federation.held(SPARED))
+        soak.finish(running)
+        soak.in_sequence(CALM - 1)
         soak.after = federation.taken_in_rest()
+        soak.held.append(federation.held(SPARED))
         soak.counts = dict(first.counts + second.counts)
         soak.seconds = time.monotonic() - began
         yield soak
@@ -194,6 +201,12 @@ def test_memory_is_level(soak: Soak) -> None:
 def _series(soak: Soak) -> dict[str, list[Taken]]:
     """What those took up after each study after the warm-up who were not killed meanwhile."""
     return {name: soak.taken[soak.before[name].pid][AT_ONCE + CALM :] for name in (SPARED, AGGREGATOR)}
+
+
+def test_a_region_holds_nothing_of_a_study_that_has_ended(soak: Soak) -> None:
+    assert soak.held[0]["ContributorKey"] >= 1  # while one runs
+    assert soak.held[0]["StudyVault"] >= 1
+    assert soak.held[1] == {}
 
 
 def test_open_files_and_threads_are_level(soak: Soak) -> None:
