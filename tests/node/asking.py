@@ -2,10 +2,15 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from hefed.data.policy import Policy
+from hefed.data.settings import DataSettings
 from hefed.node.analyst import Submission
+from hefed.node.consent import Consent, Verdict
+from hefed.node.decision import Decision, Decisions
 from hefed.node.identity import Identity
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
@@ -29,6 +34,36 @@ class Asked:
     def study(self) -> bytes:
         """The study's hash."""
         return self.submission.study
+
+
+@dataclass
+class Region:
+    """A region, its home and its people; `at` is what its clock says."""
+
+    folder: Path
+    asked: Asked
+    policy: Policy = field(default_factory=Policy)
+    name: str = "halland"
+    at: float = field(default_factory=time.time)
+    data: Path | DataSettings | None = None
+
+    @property
+    def identity(self) -> Identity:
+        return self.asked.identities[self.name]
+
+    @property
+    def decisions(self) -> Decisions:
+        return Decisions(self.folder, self.identity)
+
+    @property
+    def consent(self) -> Consent:
+        return Consent(self.name, self.data, self.policy, self.decisions, lambda: self.at)
+
+    def verdict(self) -> Verdict:
+        return self.consent.verdict(self.asked.board)
+
+    def decide(self, answer: Any, words: str = "", **more: Any) -> None:
+        self.decisions.write(Decision(study=self.asked.study, answer=answer, words=words, at=self.at, **more))
 
 
 def identities_of(study: Study, *more: str) -> dict[str, Identity]:
