@@ -51,6 +51,12 @@ def _lines(study: Study, analyst: str, until: str) -> Iterator[tuple[str, str]]:
         f"any {security.threshold} of {', '.join(study.keyholders)}; with fewer nobody can open anything",
     )
     yield "Rounds", f"at most {limits.rounds} of Newton's method, after {_before(study)} to prepare"
+    yield (
+        "Limits",
+        f"at least {security.min_contributors} regions with data; a region refuses with fewer than {limits.min_events} "
+        f"events, when its patients count for fewer than {limits.min_effective:g}, or beyond a linear predictor of "
+        f"{limits.linear_predictor:g}",
+    )
     yield "Profile", f"{security.profile}, engine {security.engine}"
     yield "Until", until
 
