@@ -25,7 +25,7 @@ SPARED = "kronoberg"
 IN_SEQUENCE, AT_ONCE, CALM = 20, 5, 3
 LONGEST = 400.0
 """Seconds that a study may take on a machine with much else to do; bounds hanging only."""
-GROWTH_MB, TREND_MB = 8.0, 0.25
+GROWTH_MB, TREND_MB = 5.0, 0.15
 """Of a process's memory after the warm-up: in all, and a study."""
 ENVELOPES = 250_000
 """Bytes of a small study's signed messages at a member; they are kept for ten years."""
@@ -221,7 +221,7 @@ def test_the_disk_holds_the_signed_messages_and_nothing_else_of_a_study(soak: So
         growth = soak.after[name].disk - soak.before[name].disk
         studies = IN_SEQUENCE + AT_ONCE + CALM
         assert messages < studies * ENVELOPES
-        assert growth < 1.5 * messages + 300_000, (name, growth, messages)
+        assert growth < 1.6 * messages + 300_000, (name, growth, messages)
         assert not list(soak.federation.home(name).glob("study-keys/*"))
     assert not list(soak.federation.folder.glob("run-*/submission.key"))
     assert disk_of(soak.federation.home(ANALYST)) < 10_000
