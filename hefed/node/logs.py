@@ -10,6 +10,7 @@ import math
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -26,6 +27,9 @@ MAX_VALUE = 128
 """Letters of one of FIELDS."""
 MAX_PLACES = 20
 """Places of an exception: the innermost, where it was raised."""
+
+LINES_PER_HOUR = 200
+"""Lines that one other party can bring about; more are left out, so that it cannot fill the disk with them."""
 
 _OURS = ("hefed", "__main__")
 _log = logging.getLogger(__name__)
@@ -46,6 +50,28 @@ def configure(*, json: bool) -> None:
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
     logging.captureWarnings(True)
+
+
+class BoundedLog:
+    """The lines whose number or words are up to one other party: at most LINES_PER_HOUR in an hour."""
+
+    def __init__(self, logger: logging.Logger, who: str) -> None:
+        """`who` brings them about, as the last line before the silence says."""
+        self._logger, self._who = logger, who
+        self._lines, self._since = 0, time.monotonic()
+
+    def log(self, level: int, words: str) -> None:
+        """One line, or none when there were too many."""
+        now = time.monotonic()
+        if now - self._since > 3600:
+            self._lines, self._since = 0, now
+        self._lines += 1
+        if self._lines < LINES_PER_HOUR:
+            self._logger.log(level, "%s", words)
+        elif self._lines == LINES_PER_HOUR:
+            self._logger.error(
+                "%s has brought about %d lines in an hour; further ones are left out", self._who, self._lines
+            )
 
 
 def one_line(words: str, limit: int = MAX_WORDS) -> str:
