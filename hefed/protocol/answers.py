@@ -28,6 +28,13 @@ class _Header(BaseModel):
     hashes: Annotated[list[_Hash], Field(max_length=MAX_SUBSETS)]
 
 
+def most_bytes(sets: int, keyholders: int, size: int) -> int:
+    """What sealed answers of one keyholder can have at most: for each set that it holds an answer (of `size` bytes) and
+    as much of the header as a hash needs, in which the set names so many keyholders at most.
+    """
+    return 128 + sets * (size + 64 + 2 * keyholders)
+
+
 def pack_answers(full: list[tuple[Subset, bytes]], hashes: list[tuple[Subset, bytes]]) -> bytes:
     """The length of a header (u32, little-endian), the header in CBOR, and the answers one after another."""
     header = _Header(

@@ -16,6 +16,7 @@ from hefed.crypto.keys import subsets
 from hefed.crypto.label import SignedUse
 from hefed.crypto.parameters import PROFILES, Precision, Profile
 from hefed.protocol import messages as m
+from hefed.protocol.answers import most_bytes
 from hefed.protocol.cohort import Cohort
 from hefed.protocol.errors import EquivocationError, ProtocolError, SealError, SignatureError
 from hefed.protocol.messages import Message
@@ -391,6 +392,8 @@ class Board:
         asked = content.attempt <= len(record.opens) and message.sender in record.opens[content.attempt - 1].keyholders
         if not asked or len(message.body.attachments) != 1:
             raise ProtocolError(f"{message.sender} answers what it was not asked")
+        if message.body.attachments[0].size > self._most_of_answers(message.sender, record):
+            raise ProtocolError(f"the answers of {message.sender} are longer than those for all its sets can be")
         if content.list != record.list_digest:
             raise EquivocationError(
                 f"{message.sender} was shown another list of contributions in round {content.round}"
@@ -438,6 +441,11 @@ class Board:
     def _on_end(self, message: Message, content: m.End) -> bool:
         self.outcome = Outcome("end", message.sender, content.words, tuple(content.missing))
         return True
+
+    def _most_of_answers(self, name: str, record: RoundRecord) -> int:
+        number = self.dealt_keyholders.index(name)
+        held = sum(number not in subset for subset in self.subsets)
+        return most_bytes(held, self.threshold - 1, self.profile.packed_size(record.first.values))
 
     # --- helpers ------------------------------------------------------------------------------------------------------
 

@@ -24,8 +24,8 @@ from hefed.protocol.sealing import PUBLIC_KEY_SIZE
 from hefed.wording import quoted
 
 PROTOCOL_VERSION: Literal[2] = 2
-MAX_ATTACHMENT = 2**30
-"""Bytes of one attachment: a contribution of 10^8 values fits."""
+MAX_ATTACHMENT = 900 * 10**6
+"""Bytes of one attachment: 10^8 values of the compact profile fit, and it fits in a row of SQLite, of 10^9 bytes."""
 MAX_ATTEMPTS = 1000
 """Times that a round is put to keyholders."""
 MAX_WORDS = 2000

@@ -16,7 +16,7 @@ import hefed.statistics
 from hefed.crypto.parameters import PROFILES, Precision
 from hefed.node import region
 from hefed.protocol import codec
-from hefed.protocol.answers import pack_answers
+from hefed.protocol.answers import most_bytes, pack_answers
 from hefed.protocol.messages import KINDS
 from hefed.protocol.reader import FINDING_STEP, LEAST_VALUES
 from hefed.statistics.model import Phase
@@ -191,8 +191,10 @@ def test_the_page_s_times_are_the_code_s():
     assert f"differ: an estimate by more than {analyst.AGREEMENT:.0e}".replace("e-0", "e-") in page
     assert f"has at most {region.MAX_STUDIES} studies that run or wait at once" in page
     assert f"up to {aggregator.MAX_STUDIES} studies running" in " ".join(text(SECURITY).split())
-    assert messages.MAX_ATTACHMENT == 2**30
-    assert "at most 1 GiB an attachment" in page
+    assert messages.MAX_ATTACHMENT == 900 * 10**6
+    assert "at most 900 MB an attachment" in page
+    assert most_bytes(3, 5, 1000) == 128 + 3 * (1000 + 64 + 2 * 5)
+    assert "at most 128 + s (p + 64 + 2 (t-1)) bytes" in page
 
 
 def test_findings_are_filled_up_to_what_the_pages_say():

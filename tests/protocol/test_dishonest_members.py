@@ -8,16 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hefed.crypto.keys import subsets
 from hefed.protocol import codec
 from hefed.protocol import keyholder as keyholder_module
 from hefed.protocol import messages as m
-from hefed.protocol.answers import pack_answers, unpack_answers
+from hefed.protocol.answers import most_bytes, pack_answers, unpack_answers
 from hefed.protocol.board import Board
 from hefed.protocol.contexts import deal_context
 from hefed.protocol.errors import EquivocationError, ProtocolError, SignatureError
 from hefed.protocol.ports import Outgoing
 from hefed.protocol.rules import Phase
-from hefed.protocol.sealing import seal
+from hefed.protocol.sealing import CONTENT_KEY_SIZE, seal, seal_content
 from hefed.study import Study
 from tests.protocol.federation import Federation
 
@@ -104,6 +105,37 @@ def test_a_keyholder_that_answers_differently_when_asked_again_is_named(
     assert "two different answers" in _words(federation) or "do not agree" in _words(federation)
     readers = [party.machine.reader for party in federation.parties.values() if party.machine.reader]
     assert [reader.rounds_opened for reader in readers] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_answers_that_are_longer_than_any_are_neither_relayed_nor_stored(small_study: Study, more: int) -> None:
+    federation = Federation(small_study)
+
+    def change(outgoing: Outgoing) -> Outgoing:
+        board = federation.board
+        assert (board.threshold, len(board.dealt_keyholders)) == (2, 4)
+        most = most_bytes(3, 1, board.profile.packed_size(board.round.first.values))
+        return _resigned(federation, outgoing, outgoing.message.content, (bytes(most + more),))
+
+    _replace(federation, "orebro", "answer 0 1", change)
+    federation.run()
+    relayed = [entry for entry in federation.log if entry.message.body.kind == "answer"]
+    assert ("orebro" in {entry.message.sender for entry in relayed}) is not bool(more)
+    refused = [str(error) for name, error in federation.refused if name == "orebro"]
+    assert ("the answers of orebro are longer than those for all its sets can be" in refused) is bool(more)
+
+
+def test_all_answers_and_hashes_fit_into_their_bound() -> None:
+    for keyholders, threshold in ((2, 2), (3, 2), (5, 3), (16, 2), (16, 3), (11, 6)):
+        held = [subset for subset in subsets(keyholders, threshold) if keyholders - 1 not in subset]
+        for size in (0, 1, 16):
+            for full in (0, 1, len(held)):
+                packed = pack_answers(
+                    [(subset, bytes(size)) for subset in held[:full]],
+                    [(subset, bytes(32)) for subset in held[full:]],
+                )
+                sealed = seal_content(bytes(CONTENT_KEY_SIZE), packed, b"context")
+                assert len(sealed) <= most_bytes(len(held), threshold - 1, size)
 
 
 _HOSTILE_HEADERS: list[Any] = [
