@@ -99,6 +99,7 @@ def show(console: Console, title: str, measured: list[Measured]) -> None:
         "set-up s": lambda one: sum(s.seconds for s in one.stages if s.name in ("approvals", "keys", "cohort")),
         "round s": lambda one: one.last_round.seconds,
         "whole s": lambda one: one.seconds,
+        "broken connections": lambda one: one.broken,
         "aggregator's CPU s a round": lambda one: one.last_round.aggregator_cpu,
     }
     _table(console, f"{title}: the study".removeprefix(": "), measured, study)
@@ -133,7 +134,7 @@ def _table(
     if len(measured) > 1:
         table.add_section()
         what, grown = growth(measured, figures)
-        table.add_row(f"grows with {what} as", "", *(f"n^{power:.1f}" for power in grown))
+        table.add_row(f"grows with {what} as", "", *("" if math.isnan(power) else f"n^{power:.1f}" for power in grown))
     console.print(table)
 
 
@@ -142,7 +143,8 @@ def growth(measured: list[Measured], figures: dict[str, Callable[[Measured], flo
     before, after = measured[-2:]
     what = CONTRIBUTORS if before.case.contributors != after.case.contributors else VALUES
     step = math.log(getattr(after.case, what) / getattr(before.case, what))
-    return what, [math.log(max(f(after), 1e-9) / max(f(before), 1e-9)) / step for f in figures.values()]
+    pairs = [(figure(before), figure(after)) for figure in figures.values()]
+    return what, [math.log(now / was) / step if now > 0 < was else math.nan for was, now in pairs]
 
 
 def _rounded(value: float) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import zmq
 
-from benchmarks.load.tcp import transferred
+from benchmarks.load.tcp import Meter
 from hefed.crypto.hashing import tagged_hash
 from hefed.crypto.parameters import PROFILES
 from hefed.crypto.selftest import self_test
@@ -60,6 +60,8 @@ class Used:
     received: int
     sent: int
     """Bytes on its connections to the aggregator."""
+    connections: int
+    """How many there were: one a region, unless some broke."""
 
 
 class MadeUpWork:
@@ -167,14 +169,16 @@ def main(path: Path) -> None:
     threads = [threading.Thread(target=_serve, args=(config, name, context, line)) for name in config.names]
     for thread in threads:
         thread.start()
+    meter = Meter(int(config.endpoint.rpartition(":")[2]))
     begun = _processor_seconds()
     sys.stdin.read()
-    received, sent = transferred(int(config.endpoint.rpartition(":")[2]))
+    received, sent, connections = meter.end()
     used = Used(
         _processor_seconds() - begun,
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         received,
         sent,
+        connections,
     )
     Path(config.report).write_text(json.dumps(asdict(used)))
     line.end()

@@ -22,7 +22,7 @@ import numpy as np
 import zmq
 
 from benchmarks.load.host import HostConfig, Used
-from benchmarks.load.tcp import transferred
+from benchmarks.load.tcp import Meter
 from hefed.node.analyst import AnalystClient, Submission
 from hefed.node.link import MemberLink
 from hefed.node.parties import AGGREGATOR, ANALYST, Parties
@@ -114,6 +114,8 @@ class Measured:
     aggregator: Party
     contributor: Party
     keyholder: Party
+    broken: int
+    """Connections of regions that were made again."""
     load: float
     """Processes that wanted to run, on average over the last minute."""
 
@@ -191,6 +193,7 @@ def measure(case: Case, folder: Path) -> Measured:
             aggregator=aggregator,
             keyholder=_party(used[0], folder / case.names[0]),
             contributor=_party(used[1], folder / case.names[-1]),
+            broken=sum(one.connections for one in used) - case.contributors,
             load=os.getloadavg()[0],
         )
 
@@ -252,19 +255,20 @@ def _follow(parties: Parties, submission: Submission, endpoint: str, hosts: list
             for host in hosts:
                 host.require()
 
+    meter = Meter(int(endpoint.rpartition(":")[2]))
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     link = MemberLink(context, parties.analyst, parties.roster, [endpoint])
     try:
         client = AnalystClient(name=ANALYST, identity=parties.analyst, link=link, submission=submission)
         board = client.follow(watch)
-        transfer = transferred(int(endpoint.rpartition(":")[2]))
     finally:
+        received, sent, _ = meter.end()
         link.close()
         context.destroy(linger=0)
     if board.outcome is None or board.outcome.how != "result":
         raise RuntimeError(f"the study did not end with a result: {board.outcome}")
     submission.open(board)
-    return transfer
+    return received, sent
 
 
 def _stages(folder: Path, processor: _Processor) -> tuple[int, list[Stage]]:

@@ -28,6 +28,7 @@ def test_a_study_of_a_load_test_goes_through_all_its_stages(measured: Measured) 
     assert names == ["approvals", "keys", "cohort", "round 0", "round 1", "round 2", "closing"]
     assert all(stage.seconds > 0 for stage in measured.stages)
     assert measured.aggregator.cpu > 0
+    assert measured.broken == 0
 
 
 def test_what_each_party_transfers_is_what_the_protocol_says(measured: Measured) -> None:
@@ -88,4 +89,4 @@ def test_tables_and_figures_name_the_cases(tmp_path: Path) -> None:
 def _made_up(contributors: int, values: int, seconds: float) -> Measured:
     party = Party(cpu=1.0, peak=1, received=1, sent=1, disk=1)
     stages = [Stage("round 1", seconds, 1.0)]
-    return Measured(Case(contributors, values), seconds, 1, stages, party, party, party, 0.0)
+    return Measured(Case(contributors, values), seconds, 1, stages, party, party, party, 0, 0.0)
