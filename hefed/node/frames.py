@@ -5,6 +5,7 @@ than a dead peer's silence: it would be cut off and begun again for ever. So not
 is all that anybody can make the other end take in one go. What comes is hostile: every size is checked.
 """
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,33 @@ MAX_PARTS = 1 + MAX_FRAMES + MOST // PIECE
 """Of ZeroMQ's frames for one message."""
 MAX_PART = 2 * MAX_HEADER
 """Bytes of one of ZeroMQ's frames, before and after it is known whose."""
+
+
+class Incoming:
+    """What comes over a socket, a message at a time. Of one with too many frames no more than a message can have are
+    kept, whatever they hold: ZeroMQ only hands out whole messages, and has no bound of its own on their frames.
+    """
+
+    def __init__(self, socket: "zmq.Socket[bytes]") -> None:
+        self._socket = socket
+        self.too_long = False
+        """Whether the message that was taken last has too many frames; the rest of them is still to be thrown away."""
+
+    def take(self, until: float) -> list[zmq.Frame] | None:
+        """The frames of the next message, whose address counts as one, or the first of them when it is too long. None
+        when there is none, or the time (monotonic) is over: throwing away goes on with the next call.
+        """
+        while time.monotonic() < until:
+            try:
+                frames = [self._socket.recv(zmq.NOBLOCK, copy=False)]
+                while frames[-1].more and not self.too_long and len(frames) <= MAX_PARTS:
+                    frames.append(self._socket.recv(zmq.NOBLOCK, copy=False))
+            except zmq.Again:
+                return None
+            rest, self.too_long = self.too_long, bool(frames[-1].more)
+            if not rest:
+                return frames
+        return None
 
 
 def parts_of(header: dict[str, Any], frames: Sequence[bytes]) -> list[zmq.Frame]:

@@ -20,7 +20,7 @@ from zmq.utils.monitor import recv_monitor_message
 from hefed.node import trouble as t
 from hefed.node.dial import Dialler
 from hefed.node.errors import NodeError
-from hefed.node.frames import MAX_PART, message_of, parts_of
+from hefed.node.frames import MAX_PART, Incoming, message_of, parts_of
 from hefed.node.handshake import (
     LINK_VERSION,
     PROTOCOLS,
@@ -47,6 +47,8 @@ QUEUE = 256
 
 So many are also taken in one turn: who sends without end keeps nobody from being answered.
 """
+TURN = 0.2
+"""Seconds after which a turn takes no further message, for the same reason."""
 GREETING_SECONDS = 5.0
 """How long a greeting may take before its lack is called a trouble."""
 _HEARTBEAT_MS = 2000
@@ -101,6 +103,7 @@ class AggregatorLink:
         _prepare(self.socket, identity)
         self.socket.curve_server = True
         self.socket.router_mandatory = True
+        self._incoming = Incoming(self.socket)
         self._traffic, self._descriptors = traffic or Traffic(), dict[bytes, int]()
         self._monitor = self.socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED)
         self._traffic.start()
@@ -124,12 +127,15 @@ class AggregatorLink:
     def receive(self) -> Iterator[Received]:
         """What has arrived. Frames that are not of our form are dropped; nobody but members can send any."""
         self._follow_connections()
+        until = time.monotonic() + TURN
         for _ in range(QUEUE):
-            try:
-                parts = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+            parts = self._incoming.take(until)
+            if parts is None:
                 return
             self._descriptors[parts[0].bytes] = descriptor = int(parts[-1].get(zmq.SRCFD))
+            if self._incoming.too_long:
+                self._traffic.cut_off(descriptor)
+                continue
             self._traffic.took(descriptor, parts[1:])
             name = self._names.get(str(parts[-1].get("User-Id")).encode(), "")
             message = message_of(parts[1:])
@@ -217,7 +223,7 @@ class MemberLink:
             self.socket.close()
             raise NodeError(str(error)) from error
         self.monitor = self._dialler.monitor
-        self._traffic = traffic or Traffic(most_before=MOST)
+        self._incoming, self._traffic = Incoming(self.socket), traffic or Traffic(most_before=MOST)
         self.welcome: Welcome | None = None
         """What the aggregator said in its greeting, since this connection was made."""
         self.present: tuple[str, ...] = ()
@@ -293,11 +299,14 @@ class MemberLink:
 
     def receive(self) -> Iterator[Received]:
         """What has arrived."""
+        until = time.monotonic() + TURN
         for _ in range(QUEUE):
-            try:
-                parts = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+            parts = self._incoming.take(until)
+            if parts is None:
                 return
+            if self._incoming.too_long:
+                self._traffic.cut_off(self._dialler.descriptor)
+                continue
             self._traffic.took(self._dialler.descriptor, parts)
             message = message_of(parts)
             if message and self._note(message[0]):
