@@ -232,7 +232,7 @@ class _Host:
         """Ends it and returns what it has used."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(60)
+        self._process.wait(300)  # hundreds of regions close their databases on one disk
         return Used(**json.loads(self._report.read_text()))
 
     def __enter__(self) -> "_Host":

@@ -8,8 +8,10 @@ import threading
 _COUNTS = struct.Struct("=QQ")
 _OFFSET = 120
 """Of bytes_acked in struct tcp_info of linux/tcp.h; bytes_received follows."""
-_OFTEN = 0.5
+_OFTEN = 2.0
 """Seconds between looks; what a connection carries in its last moment before it breaks is not seen."""
+_ALL_ANEW = 20
+"""Looks after which a number that was no socket's is looked at again: with hundreds of regions most are none."""
 
 
 class Meter:
@@ -18,6 +20,8 @@ class Meter:
     def __init__(self, port: int) -> None:
         self._port = port
         self._seen: dict[str, tuple[int, int]] = {}
+        self._others: set[str] = set()
+        self._looks = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow)
         self._thread.start()
@@ -27,10 +31,14 @@ class Meter:
             self._look()
 
     def _look(self) -> None:
-        for entry in os.listdir("/proc/self/fd"):
+        self._looks += 1
+        if self._looks % _ALL_ANEW == 0:
+            self._others.clear()
+        for entry in set(os.listdir("/proc/self/fd")) - self._others:
             try:
                 name = os.readlink(f"/proc/self/fd/{entry}")
                 if not name.startswith("socket:"):
+                    self._others.add(entry)
                     continue
                 with socket.socket(fileno=os.dup(int(entry))) as connection:
                     if connection.getpeername()[1] != self._port:
