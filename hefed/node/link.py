@@ -131,6 +131,7 @@ class AggregatorLink:
         for _ in range(QUEUE):
             parts = self._incoming.take(until)
             if parts is None:
+                self._traffic.thin_out()  # who has said something is known by now
                 return
             self._descriptors[parts[0].bytes] = descriptor = int(parts[-1].get(zmq.SRCFD))
             if self._incoming.too_long:

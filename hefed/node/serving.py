@@ -5,7 +5,9 @@ for them; beyond that they run alike.
 """
 
 import logging
+import resource
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +59,13 @@ def test_engines() -> None:
         ) from error
 
 
+def allow_many_files() -> None:
+    """Lets this process open as many files and connections as its system allows it to at all."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def serve_region(
     region: Region,
     endpoints: Sequence[str],
@@ -66,6 +75,7 @@ def serve_region(
     report: Report | None = None,
 ) -> None:
     """Runs a region until the lifeline is cut. Raises NodeError."""
+    allow_many_files()
     test_engines()
     identity = Identity.load(region.folder)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -100,6 +110,7 @@ def serve_aggregator(
     report: Report | None = None,
 ) -> None:
     """Runs an aggregator until the lifeline is cut; tells `announce` where it listens. Raises NodeError."""
+    allow_many_files()
     identity = Identity.load(folder)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     link = AggregatorLink(context, identity, roster, endpoint)

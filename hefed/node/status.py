@@ -5,6 +5,7 @@ It holds no secret and nothing about patients. A reader learns from the home's l
 
 import fcntl
 import json
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from typing import Any
 
 from hefed.node.errors import NodeError
 from hefed.node.files import LOCK
+from hefed.node.logs import BoundedLog
 
 FILE = "status.json"
 MAX_BYTES = 1 << 24
@@ -25,10 +27,14 @@ class StatusFile:
     def __init__(self, home: Path) -> None:
         self._path = home / FILE
         self.latest: dict[str, Any] = {}
+        self._trouble = ""
+        self._lines = BoundedLog(logging.getLogger(__name__), "the disk")
 
     def __call__(self, standing: Mapping[str, Any]) -> None:
-        """Takes the newest standing. Raises NodeError when the disk refuses."""
-        if standing == self.latest:
+        """Takes the newest standing. That it cannot be written is logged when the reason changes, and tried again with
+        the next: no study depends on it.
+        """
+        if standing == self.latest and not self._trouble:
             return
         self.latest = dict(standing)
         partial = self._path.with_name(FILE + ".partial")
@@ -37,9 +43,12 @@ class StatusFile:
             with open(descriptor, "w", encoding="utf-8") as file:
                 json.dump({**self.latest, "written": time.time()}, file)
             partial.replace(self._path)
+            self._trouble = ""
         except OSError as error:
             reason = (error.strerror or "unknown reason").lower()
-            raise NodeError(f"{self._path} cannot be written: {reason}; make room or give access") from error
+            if reason != self._trouble:
+                self._trouble = reason
+                self._lines.log(logging.WARNING, f"{self._path} cannot be written: {reason}; make room or give access")
 
 
 @dataclass(frozen=True)

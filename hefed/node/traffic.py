@@ -9,13 +9,16 @@ long while bytes come. It must not read a byte itself.
 
 import logging
 import os
+import resource
 import socket
 import struct
 import threading
+from collections import Counter
 from collections.abc import Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass
 
+from hefed.node.logs import BoundedLog
 from hefed.protocol.codec import MAX_BYTES
 from hefed.protocol.messages import MAX_ATTACHMENT
 
@@ -27,8 +30,12 @@ MOST_BEFORE = 2**21
 """Bytes of a connection over which no message has come yet: a handshake and a greeting are far shorter."""
 MOST_TOGETHER = min(4 * 2**30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
 """Bytes of all connections that were not taken yet, a quarter of the memory at most; beyond it the one with most is cut
-off. They are counted as on the wire, where an empty frame has 35 bytes; ZeroMQ keeps it in 64, so that even then less
-than half of the memory is in use.
+off. They are counted as on the wire. In memory the smallest frames take twice as much, so at worst half of it is used.
+"""
+STRANGERS = 512
+"""Connections over which no message has come yet, at most; fewer where the process may open less than four times as
+many files. A quarter of them may be from one address. Beyond either the oldest is cut off: a member says hello within
+a fraction of a second.
 """
 LOOK = 0.5
 """Seconds between looks."""
@@ -50,16 +57,25 @@ class _Counted:
     """What had been handed over, in bytes on the wire; never behind what the kernel knows to have arrived."""
     acked: int = 0
     spoke: bool = False
+    address: str = ""
 
 
 class Traffic:
     """The connections of one socket, by their descriptors."""
 
     def __init__(
-        self, most: int = MOST, most_before: int = MOST_BEFORE, most_together: int = MOST_TOGETHER, window: int = WINDOW
+        self,
+        most: int = MOST,
+        most_before: int = MOST_BEFORE,
+        most_together: int = MOST_TOGETHER,
+        window: int = WINDOW,
+        strangers: int = STRANGERS,
     ) -> None:
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._strangers = strangers if files == resource.RLIM_INFINITY else min(strangers, files // 4)
         self._most, self._most_before, self._most_together, self._window = most, most_before, most_together, window
         self._open: dict[int, _Counted] = {}
+        self._lines = BoundedLog(log, "whoever connects")
         self._lock, self._over = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -74,13 +90,18 @@ class Traffic:
 
     def _watch(self) -> None:
         while not self._over.wait(LOOK):
+            self.thin_out()
             for _ in self.cut():
-                log.warning("a connection is cut off: it brought more than any message has, and nothing that is whole")
+                self._lines.log(
+                    logging.WARNING,
+                    "a connection is cut off: it brought more than any message has, and nothing that is whole",
+                )
 
     def opened(self, descriptor: int) -> None:
         """A connection was made; an earlier one of that descriptor is over."""
         with self._lock:
-            self._open[descriptor] = _Counted()
+            self._open.pop(descriptor, None)  # so that the newest is the last
+            self._open[descriptor] = _Counted(address=_address(descriptor))
 
     def closed(self, descriptor: int) -> None:
         """A connection is over."""
@@ -122,7 +143,24 @@ class Traffic:
         with self._lock:
             if self._open.pop(descriptor, None) is not None:
                 _shut(descriptor)
-                log.warning("a connection is cut off: it brought a message of more frames than any has")
+                self._lines.log(
+                    logging.WARNING, "a connection is cut off: it brought a message of more frames than any has"
+                )
+
+    def thin_out(self) -> int:
+        """Cuts off the oldest of too many connections that say nothing, of one address or in all; returns how many."""
+        with self._lock:
+            silent = [(number, one.address) for number, one in self._open.items() if not one.spoke]
+            of_one = Counter(address for _, address in silent)
+            excess, gone = len(silent) - self._strangers, 0
+            for descriptor, address in silent:
+                if excess > gone or of_one[address] > max(1, self._strangers // 4):
+                    gone, of_one[address] = gone + 1, of_one[address] - 1
+                    del self._open[descriptor]
+                    _shut(descriptor)
+        if gone:
+            self._lines.log(logging.WARNING, f"{gone} connections are cut off: too many that say nothing")
+        return gone
 
     def cut(self) -> list[int]:
         """Cuts off who has brought too much that was not taken yet; returns their descriptors. Signs of life that
@@ -168,6 +206,17 @@ def _read(descriptor: int) -> tuple[int, int] | None:
         return None
     acked, received = _COUNTS.unpack_from(info, _OFFSET)
     return acked, received
+
+
+def _address(descriptor: int) -> str:
+    """The other end's, without its port; empty when the connection is over."""
+    with suppress(OSError):
+        borrowed = socket.socket(fileno=descriptor)
+        try:
+            return str(borrowed.getpeername()[0])
+        finally:
+            borrowed.detach()
+    return ""
 
 
 def _shut(descriptor: int) -> None:

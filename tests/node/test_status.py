@@ -82,12 +82,22 @@ def test_a_file_that_is_no_standing(content: str, tmp_path: Path) -> None:
     assert str(caught.value).endswith("); remove it, and the running process writes it again")
 
 
-def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
-    with pytest.raises(NodeError) as caught:
-        StatusFile(tmp_path / "none")({"a": 1})
-    assert str(caught.value) == (
-        f"{tmp_path / 'none' / FILE} cannot be written: no such file or directory; make room or give access"
-    )
+def test_a_folder_that_cannot_be_written_to_ends_nothing_and_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = tmp_path / "none"
+    write = StatusFile(home)
+    for number in (1, 1, 2):
+        write({"a": number})
+    said = f"{home / FILE} cannot be written: no such file or directory; make room or give access"
+    assert caplog.messages == [said]
+    home.mkdir()
+    write({"a": 2})  # the same as before, but that was not written
+    assert read_status(home).standing["a"] == 2
+    (home / FILE).unlink()
+    home.rmdir()
+    write({"a": 3})
+    assert caplog.messages == [said, said]
 
 
 # --- The command ------------------------------------------------------------------------------------
