@@ -15,8 +15,8 @@ from typing import Any
 import zmq
 
 from hefed.crypto.errors import CryptoError
-from hefed.node.connections import Connection, Connections
-from hefed.node.handshake import OURS, RosterState, Versions, differing_rosters, turned_away, welcome
+from hefed.node.connections import Connection, Connections, Greetings
+from hefed.node.handshake import OURS, RosterState, Versions, asked_for, differing_rosters, turned_away, welcome
 from hefed.node.identity import Identity
 from hefed.node.lifeline import Lifeline
 from hefed.node.link import BEAT, AggregatorLink, Received
@@ -84,6 +84,7 @@ class AggregatorNode:
         self._records: dict[bytes, _Record] = {}
         self._ended: deque[dict[str, Any]] = deque(maxlen=SHOWN_ENDED)
         self._connections = Connections(member.name for member in roster.members)
+        self._greetings = Greetings()
         self._shelf = Shelf(store)
         self._messages = self._bytes = 0
         for study in store.running():
@@ -122,6 +123,7 @@ class AggregatorNode:
             poller.poll(200)
             for received in self._link.receive():
                 self._handle(received)
+            self._answer_greetings()
             if time.monotonic() - beat >= BEAT:
                 beat = time.monotonic()
                 self._beat()
@@ -148,13 +150,18 @@ class AggregatorNode:
     def _handle(self, received: Received) -> None:
         kind = received.header["type"]
         if kind == "hello":
-            self._greet(received)
+            self._greetings.add(received)
+            self._answer_greetings()
         elif kind == "probe":
             self._answer_probe(received)
         elif self._connections.get(received.connection, received.sender) is None:
             self._link.send(received.connection, {"type": "unknown"})
         elif kind == "message":
             self._take(received)
+
+    def _answer_greetings(self) -> None:
+        for received in self._greetings.due():
+            self._greet(received)
 
     def _answer_probe(self, received: Received) -> None:
         answer = {
@@ -169,9 +176,9 @@ class AggregatorNode:
         self._link.send(received.connection, answer)
 
     def _greet(self, received: Received) -> None:
-        name, wanted, theirs = received.sender, received.header.get("studies"), Versions.read(received.header)
+        name, wanted, theirs = received.sender, asked_for(received.header), Versions.read(received.header)
         protocol = OURS.common(theirs)
-        if protocol is None or not isinstance(wanted, dict):
+        if protocol is None or wanted is None:
             words = turned_away(self._name, name, theirs)
             log.warning("%s", words)
             self._link.send(received.connection, {"type": "turned away", "words": words})

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from hefed.node.link import AggregatorLink
+from hefed.node.link import AggregatorLink, Received
 
 GONE_AFTER = 2.0
 """Seconds without a connection after which a member counts as gone; a reconnection within them is not noticed."""
+GREETING = 1.0
+"""Seconds between answers to two greetings of one connection."""
 MAX_FOLLOWERS = 32
 """Connections of one member beside its node's; a further one takes the place of the oldest."""
 
@@ -33,6 +35,26 @@ class Connection:
     def follows(self, study: bytes) -> bool:
         """Whether a study of its member's goes over it."""
         return self.only is None or study in self.only
+
+
+class Greetings:
+    """One greeting of a connection is answered in GREETING seconds; of those that come sooner the last one then is."""
+
+    def __init__(self) -> None:
+        self._answered: dict[bytes, float] = {}
+        self._waiting: dict[bytes, Received] = {}
+
+    def add(self, received: Received) -> None:
+        """One that has come, in the place of an earlier one that still waits."""
+        self._waiting[received.connection] = received
+
+    def due(self) -> list[Received]:
+        """Those to be answered now."""
+        now = time.monotonic()
+        self._answered = {key: at for key, at in self._answered.items() if now - at < GREETING}
+        found = [key for key in self._waiting if key not in self._answered]
+        self._answered.update(dict.fromkeys(found, now))
+        return [self._waiting.pop(key) for key in found]
 
 
 class Connections:

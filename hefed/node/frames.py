@@ -19,11 +19,11 @@ PIECE = 2**17
 """Bytes of a piece; at 25 kB/s it takes less time than a silence that counts as the peer's end."""
 MAX_FRAMES = 1100
 """Envelope and attachments of one message."""
-MAX_HEADER = 2**20
-"""Bytes of a header; a hello that lists all studies is the longest."""
+MAX_HEADER = 2**18
+"""Bytes of a header; a welcome to a hello that asks for as many studies as it may is the longest."""
 MAX_PARTS = 1 + MAX_FRAMES + MOST // PIECE
 """Of ZeroMQ's frames for one message."""
-MAX_PART = 2 * MAX_HEADER
+MAX_PART = 2**21
 """Bytes of one of ZeroMQ's frames, before and after it is known whose."""
 
 

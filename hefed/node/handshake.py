@@ -7,6 +7,7 @@ It must not open sockets.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from hefed import __version__
@@ -17,6 +18,8 @@ LINK_VERSION = 1
 """Of the headers on the wire. A change that an older peer can leave unread does not raise it."""
 PROTOCOLS: tuple[int, ...] = (PROTOCOL_VERSION,)
 """The versions of the studies' messages that this hefed can take part in; independent of the package's version."""
+MAX_ASKED = 1100
+"""Studies of a greeting that are looked at: those that may run at once, and some that have ended."""
 UNSTATED = "0.1"
 """The package of a peer that does not state one: hefed 0.1 did not."""
 _MAX_PROTOCOLS = 64
@@ -110,6 +113,12 @@ def hello(studies: Mapping[str, int], roster: Roster, *, only: bool = False) -> 
     """
     more = {"only": True} if only else {}
     return {**_stated("hello", roster), "studies": dict(studies), **more}
+
+
+def asked_for(header: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a hello lists under its studies, the first MAX_ASKED of them; None when that is no map."""
+    studies = header.get("studies")
+    return dict(islice(studies.items(), MAX_ASKED)) if isinstance(studies, dict) else None
 
 
 def probe(roster: Roster) -> dict[str, Any]:

@@ -74,6 +74,26 @@ def test_the_longest_message_is_taken_and_one_frame_more_is_not(pair: Pair) -> N
         assert pair.member.connected is known
 
 
+@pytest.mark.parametrize("to", ["aggregator", "member"])
+def test_messages_that_take_long_leave_time_for_other_things(pair: Pair, to: str) -> None:
+    link: AggregatorLink | MemberLink = getattr(pair, to)
+    for number in range(100):
+        if to == "aggregator":
+            pair.member.send({"type": "message", "number": number})
+        else:
+            pair.aggregator.send(pair.connection, {"type": "message", "number": number})
+    wait_for(lambda: link.socket.poll(100))
+    time.sleep(0.5)
+    turns: list[list[int]] = []
+    while sum(map(len, turns)) < 100 and len(turns) < 100:
+        turns.append([])
+        for received in link.receive():
+            turns[-1].append(received.header["number"])
+            time.sleep(TURN / 8)
+    assert [number for turn in turns for number in turn] == list(range(100))
+    assert max(map(len, turns)) <= 9
+
+
 def silent(address: str, number: int, source: str = "127.0.0.1") -> list[socket.socket]:
     host, _, port = address.rpartition(":")
     return [socket.create_connection((host, int(port)), 5, (source, 0)) for _ in range(number)]

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from hefed.node import region
-from hefed.node.aggregator import AggregatorNode
+from hefed.node import connections, region
+from hefed.node.aggregator import MAX_STUDIES, AggregatorNode
 from hefed.node.analyst import Submission
 from hefed.node.consent import Verdict
 from hefed.node.errors import NodeError
-from hefed.node.handshake import LINK_VERSION, PROTOCOLS
+from hefed.node.frames import message_of, parts_of
+from hefed.node.handshake import LINK_VERSION, MAX_ASKED, PROTOCOLS, welcome
 from hefed.node.identity import Identity
 from hefed.node.link import Received
 from hefed.node.region import RegionNode
@@ -292,9 +293,9 @@ def _aggregator(setting: Setting) -> AggregatorNode:
     )
 
 
-def _greet(node: AggregatorNode, name: str, studies: dict[str, int]) -> None:
+def _greet(node: AggregatorNode, name: str, studies: dict[str, int], connection: str = "") -> None:
     header = {"type": "hello", "version": LINK_VERSION, "protocols": list(PROTOCOLS), "studies": studies}
-    node._handle(Received(header, (), name, name.encode()))
+    node._handle(Received(header, (), name, (connection or name).encode()))
     node._deliver()
 
 
@@ -315,11 +316,11 @@ def test_an_ended_study_is_sent_again_only_to_who_asks_for_it(setting: Setting) 
     assert len(setting.link.take("entry")) == 1  # it runs, and orebro has not heard of it
     _say(node, study, "halland", setting.signed(m.Refusal(words="no"), study, "halland"))
     setting.link.sent.clear()
-    _greet(node, "orebro", {})
+    _greet(node, "orebro", {}, "orebro once more")
     ((welcome, _),) = [one for one in setting.link.sent if one[0]["type"] == "welcome"]
     assert welcome["accepted"] == {}
     assert setting.link.take("entry") == []
-    _greet(node, "orebro", {study.hex(): 1})
+    _greet(node, "orebro", {study.hex(): 1}, "orebro again")
     assert [header["number"] for header, _ in setting.link.take("entry")] == [1]
 
 
@@ -363,3 +364,46 @@ def test_no_control_characters_of_a_member_reach_the_aggregators_log(
     words = [header["words"] for header, _ in setting.link.take("refused")]
     assert len(words) == 3
     assert all(one.isprintable() for one in (*words, *(record.getMessage() for record in caplog.records)))
+
+
+def test_greetings_without_end_are_answered_once_a_second_and_the_last_one_always(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = _aggregator(setting)
+    made = setting.submission()
+    _greet(node, "analyst", {})
+    _say(node, made.study, "analyst", setting.signed(made.invitation, made.study))
+    setting.link.sent.clear()
+    for number in (*[0] * 50, 1):
+        _greet(node, "halland", {made.study.hex(): number})
+    _greet(node, "orebro", {made.study.hex(): 1})
+    assert len(setting.link.take("welcome")) == 2  # halland's first and orebro's
+    assert len(setting.link.take("entry")) == 0
+    node._answer_greetings()
+    assert setting.link.take("welcome") == []
+    monkeypatch.setattr(connections, "GREETING", 0.0)
+    node._answer_greetings()
+    assert len(setting.link.take("welcome")) == 1
+    assert {one.name: one.next for one in node._connections if one.name == "halland"} == {"halland": {made.study: 1}}
+
+
+def test_a_greeting_that_asks_for_very_many_studies_is_heard_in_part(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = _aggregator(setting)
+    asked: list[bytes] = []
+
+    def has_ended(study: bytes) -> bool:
+        asked.append(study)
+        return False
+
+    monkeypatch.setattr(node._store, "has_ended", has_ended)
+    many = {secrets.token_bytes(32).hex(): 0 for _ in range(2000)}
+    assert message_of(parts_of({"type": "hello", "studies": many}, [])) is not None
+    _greet(node, "halland", many)
+    assert len(setting.link.take("welcome")) == 1
+    assert len(asked) == MAX_ASKED
+    more = {secrets.token_bytes(32).hex(): 0 for _ in range(4000)}
+    assert message_of(parts_of({"type": "hello", "studies": more}, [])) is None  # not even decoded
+    longest = {secrets.token_bytes(32).hex(): 2**32 for _ in range(MAX_STUDIES + MAX_ASKED)}
+    assert message_of(parts_of(welcome(2, longest, setting.roster, time.time()), [])) is not None
