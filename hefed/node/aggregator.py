@@ -20,6 +20,7 @@ from hefed.node.handshake import OURS, RosterState, Versions, asked_for, differi
 from hefed.node.identity import Identity
 from hefed.node.lifeline import Lifeline
 from hefed.node.link import BEAT, AggregatorLink, Received
+from hefed.node.logs import BoundedLog
 from hefed.node.rosters import Rosters
 from hefed.node.shelf import Shelf
 from hefed.node.store import Store
@@ -85,6 +86,7 @@ class AggregatorNode:
         self._ended: deque[dict[str, Any]] = deque(maxlen=SHOWN_ENDED)
         self._connections = Connections(member.name for member in roster.members)
         self._greetings = Greetings()
+        self._lines = {member.name: BoundedLog(log, member.name) for member in roster.members}
         self._shelf = Shelf(store)
         self._messages = self._bytes = 0
         for study in store.running():
@@ -136,7 +138,7 @@ class AggregatorNode:
 
     def _beat(self) -> None:
         for name in self._connections.beat(self._link):
-            log.warning("%s is not connected any more", name)
+            self._log(name, logging.WARNING, f"{name} is not connected any more")
         self._let_go()
         now = time.time()
         if now - self._swept >= self._sweep:
@@ -159,6 +161,10 @@ class AggregatorNode:
         elif kind == "message":
             self._take(received)
 
+    def _log(self, name: str, level: int, words: str) -> None:
+        """A line that a member has brought about."""
+        self._lines[name].log(level, words)
+
     def _answer_greetings(self) -> None:
         for received in self._greetings.due():
             self._greet(received)
@@ -180,7 +186,7 @@ class AggregatorNode:
         protocol = OURS.common(theirs)
         if protocol is None or wanted is None:
             words = turned_away(self._name, name, theirs)
-            log.warning("%s", words)
+            self._log(name, logging.WARNING, words)
             self._link.send(received.connection, {"type": "turned away", "words": words})
             return
         only = received.header.get("only") is True
@@ -198,10 +204,10 @@ class AggregatorNode:
             connection.next[study] = number if type(number) is int and 0 <= number <= record.length else 0
             accepted[study.hex()] = self._store.sent_by(study, name)
         self._link.send(received.connection, welcome(protocol, accepted, self._roster, time.time()))
-        log.info("%s is connected%s", name, " to follow a study" if only else "")
+        self._log(name, logging.INFO, f"{name} is connected{' to follow a study' if only else ''}")
         theirs_roster = RosterState.read(received.header.get("roster"))
         if words := differing_rosters(self._name, RosterState.of(self._roster), name, theirs_roster) or "":
-            log.warning("%s", words)
+            self._log(name, logging.WARNING, words)
 
     def _asked_again(self, wanted: Mapping[str, Any]) -> list[bytes]:
         """Those of the studies that a member wants, that have ended here."""
@@ -217,7 +223,7 @@ class AggregatorNode:
                 self._link.send(received.connection, {"type": "unknown"})
             return
         now = time.time()
-        coordinator = self._studies.get(study) or self._new_study(study)
+        coordinator = self._studies.get(study) or self._new_study(study, name)
         if coordinator is None:
             return
         try:
@@ -226,7 +232,7 @@ class AggregatorNode:
             entries = coordinator.receive(envelope, tuple(attachments), now, self._connections.at_hand())
         except (ProtocolError, CryptoError) as error:
             words = m.printable(f"refused a message of {name}: {error}")
-            log.warning("%s", words)
+            self._log(name, logging.WARNING, words)
             self._link.send(received.connection, {"type": "refused", "study": study, "words": words})
             # Only those with a part in a study can end it, and they could do so by refusing their part.
             fault = ProtocolError(words)
@@ -243,9 +249,9 @@ class AggregatorNode:
         if sender != received.sender:
             raise ProtocolError(f"{received.sender} sent a message of {sender}")
 
-    def _new_study(self, study: bytes) -> Coordinator | None:
+    def _new_study(self, study: bytes, sender: str) -> Coordinator | None:
         if len(self._studies) >= MAX_STUDIES or self._store.length(study):
-            log.warning("no room for another study, or one that has ended; nothing is done")
+            self._log(sender, logging.WARNING, "no room for another study, or one that has ended; nothing is done")
             return None
         return self._coordinator(study)
 

@@ -18,6 +18,7 @@ from hefed.node.frames import message_of, parts_of
 from hefed.node.handshake import LINK_VERSION, MAX_ASKED, PROTOCOLS, welcome
 from hefed.node.identity import Identity
 from hefed.node.link import Received
+from hefed.node.logs import LINES_PER_HOUR
 from hefed.node.region import RegionNode
 from hefed.node.store import Store
 from hefed.protocol import codec
@@ -299,8 +300,9 @@ def _greet(node: AggregatorNode, name: str, studies: dict[str, int], connection:
     node._deliver()
 
 
-def _say(node: AggregatorNode, study: bytes, name: str, envelope: bytes) -> None:
-    node._handle(Received({"type": "message", "study": study, "number": 0}, (envelope,), name, name.encode()))
+def _say(node: AggregatorNode, study: bytes, name: str, envelope: bytes, connection: str = "") -> None:
+    header = {"type": "message", "study": study, "number": 0}
+    node._handle(Received(header, (envelope,), name, (connection or name).encode()))
     node._deliver()
 
 
@@ -407,3 +409,21 @@ def test_a_greeting_that_asks_for_very_many_studies_is_heard_in_part(
     assert message_of(parts_of({"type": "hello", "studies": more}, [])) is None  # not even decoded
     longest = {secrets.token_bytes(32).hex(): 2**32 for _ in range(MAX_STUDIES + MAX_ASKED)}
     assert message_of(parts_of(welcome(2, longest, setting.roster, time.time()), [])) is not None
+
+
+def test_a_member_cannot_fill_the_aggregators_log_nor_keep_others_out_of_it(
+    setting: Setting, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    node = _aggregator(setting)
+    for number in range(LINES_PER_HOUR):
+        _greet(node, "halland", {}, f"halland {number}")
+        _say(node, secrets.token_bytes(32), "halland", b"no message", f"halland {number}")
+        node._handle(Received({"type": "hello", "version": -1}, (), "halland", b"older %d" % number))
+    assert len(caplog.messages) == LINES_PER_HOUR
+    assert caplog.messages[-1] == (
+        f"halland has brought about {LINES_PER_HOUR} lines in an hour; further ones are left out"
+    )
+    caplog.clear()
+    _greet(node, "orebro", {})
+    assert caplog.messages == ["orebro is connected"]
