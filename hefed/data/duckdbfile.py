@@ -64,7 +64,7 @@ class DuckDbFile(TypedSource):
         known = [name for (name,) in names]
         if table not in known:
             near = suggestion(table, known) or "; name another"
-            raise DataError(f"{self._who}: there is no {self._where}{near}")
+            raise DataError(f"{self._who}: there is no {self._where}", near)
         return _quoted(table) if schema is None else f"{_quoted(schema)}.{_quoted(table)}"
 
     def _fetch(self, own: Sequence[str]) -> pd.DataFrame:

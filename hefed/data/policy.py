@@ -35,10 +35,10 @@ class Policy(BaseModel):
     """[policy]: a study that asks for more is refused.
 
     min_rows, min_events: patients with a value in every column, and among them events. A binary outcome must be absent
-    in as many as it is present. columns, readers, analysts, models: those that are granted, by the study's names; all,
-    where it is not said. min_threshold, min_contributors: the least that a study's security may state. max_rounds: the
-    most rounds that it may ask for. approve: whether a person of the region looks at each study, or whatever is within
-    the policy is approved, which takes a policy that says exactly what that is.
+    in as many as it is present. columns, keyholders, readers, analysts, models: those that are granted, by the study's
+    names; all, where it is not said. min_threshold, min_contributors: the least that a study's security may state.
+    max_rounds: the most rounds that it may ask for. approve: whether a person of the region looks at each study, or
+    whatever is within the policy is approved, which takes a policy that says exactly what that is.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -47,6 +47,7 @@ class Policy(BaseModel):
     min_events: Annotated[int, Field(ge=0, le=10**9)] = 5
     approve: Literal["by-hand", "within-policy"] = "by-hand"
     columns: Columns | None = None
+    keyholders: Names | None = None
     readers: Names | None = None
     analysts: Names | None = None
     models: Annotated[tuple[ModelName, ...], Strict(False)] | None = None
@@ -56,7 +57,13 @@ class Policy(BaseModel):
 
     @model_validator(mode="after")
     def _approves_only_what_is_named(self) -> Self:
-        lists = {"columns": self.columns, "readers": self.readers, "analysts": self.analysts, "models": self.models}
+        lists = {
+            "columns": self.columns,
+            "keyholders": self.keyholders,
+            "readers": self.readers,
+            "analysts": self.analysts,
+            "models": self.models,
+        }
         unsaid = [name for name, granted in lists.items() if granted is None]
         if self.approve == "within-policy" and unsaid:
             raise ValueError(
@@ -90,6 +97,8 @@ def _of_study(policy: Policy, study: Study) -> Iterable[str]:
         yield from _not_granted("column", study.model.columns, policy.columns)
     if policy.models is not None:
         yield from _not_granted("model", [model_name(study)], policy.models)
+    if policy.keyholders is not None:
+        yield from _not_granted("keyholder", study.keyholders, policy.keyholders)
     if policy.readers is not None:
         yield from _not_granted("reader", study.readers, policy.readers)
     if security.threshold < policy.min_threshold:

@@ -28,7 +28,15 @@ Floats = NDArray[np.float64]
 
 
 class DataError(InputError):
-    """A table that cannot be used; the sentence names the region, the table, the column and the line, never a value."""
+    """A table that cannot be used; the sentence names the region, the table, the column and the line, never a value.
+
+    `aside` follows for the region's own people: what else is in the table, such as the names in a header, which are a
+    patient's values where the header is missing. `public` is the sentence without it.
+    """
+
+    def __init__(self, public: str, aside: str = "") -> None:
+        super().__init__(public + aside)
+        self.public = public
 
 
 class Source(ABC):
@@ -117,7 +125,8 @@ class Source(ABC):
                 )
             count = self.header.count(there)
             if count == 0:
-                raise DataError(f"{self._who}: column {self.label(name)} is missing in {self._where}{self._near(name)}")
+                missing = f"{self._who}: column {self.label(name)} is missing in {self._where}"
+                raise DataError(missing, self._near(name))
             if count > 1:
                 raise self.error(f"has {count} columns called {quoted(there)}; rename all but one")
 

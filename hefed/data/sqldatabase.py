@@ -106,7 +106,7 @@ class SqlDatabase(TypedSource):
         if not inspector.has_table(table, schema=schema):
             known = [*inspector.get_table_names(schema), *inspector.get_view_names(schema)]
             near = suggestion(table, known) or "; name another, or let the user of [data] url see it"
-            raise DataError(f"{self._who}: there is no {self._where}{near}")
+            raise DataError(f"{self._who}: there is no {self._where}", near)
         return sa.table(_verbatim(table), schema=None if schema is None else _verbatim(schema))
 
     def _read_names(self, query: str | None) -> list[str]:
@@ -121,7 +121,8 @@ class SqlDatabase(TypedSource):
             return
         name, count = Counter(map(str.casefold, set(self.header))).most_common(1)[0]
         if count > 1:  # not every database tells them apart
-            raise self.error(f"has {count} columns called {quoted(name)}, but for case; rename all but one")
+            alike = f"{self._who}: {self._where} has {count} columns of one name but for case"
+            raise DataError(alike, f", {quoted(name)}; rename all but one")
 
     def _fetch(self, own: Sequence[str]) -> pd.DataFrame:
         columns: list[sa.ColumnClause[Any]] = [sa.column(_verbatim(name)) for name in own]

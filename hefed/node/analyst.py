@@ -224,10 +224,14 @@ class AnalystClient:
             case {"type": "entry", "number": int(number)} if received.header.get("study") == study and received.frames:
                 if number == self._received:
                     self._post(received.frames[0], watch)
-            case {"type": "refused", "words": str(words)} if received.header.get("study", study) == study:
+            case {"type": "refused", "words": str(words)} if self._is_refused(received.header):
                 raise NotTakenError(f"the aggregator refuses the study: {words[: m.MAX_WORDS]}", refused=True)
             case {"type": "turned away", "words": str(words)}:
                 raise StudyFailedError(f"the aggregator turns the analyst away: {words[: m.MAX_WORDS]}", refused=True)
+
+    def _is_refused(self, header: dict[str, Any]) -> bool:
+        """Whether the study itself was not taken: one that has a record runs, whatever the aggregator says."""
+        return header.get("study", self._submission.study) == self._submission.study and not self._received
 
     def _post(self, envelope: bytes, watch: Callable[[Board, m.Message | None], None]) -> None:
         if self.board.phase is Phase.ENDED:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hefed.node import decision, schema, settings, store
 from hefed.node.errors import NodeError
-from hefed.node.files import LOCK, read_private, write_private
+from hefed.node.files import COMMANDS, LOCK, read_private, write_private
 from hefed.node.home import ROSTERS, Home
 from hefed.node.identity import FILE as IDENTITY
 from hefed.node.process import ROSTER
@@ -58,7 +58,8 @@ def describe(home: Home) -> tuple[Item, ...]:
              "what was received and sent. An old one that is put back would encrypt or answer a second time under a "
              "label that was used, which can lay patients' numbers open. For the record keep the output of hefed log "
              "--json instead"),
-            ("status.json, lock", False, ("status.json", LOCK), "of the process that runs; made at each start"),
+            ("status.json, locks", False, ("status.json", LOCK, COMMANDS),
+             "of the process that runs; made at each start"),
         )
     )  # fmt: skip
 

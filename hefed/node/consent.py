@@ -103,7 +103,7 @@ class Consent:
         try:
             table = load_table(self._data, board.study, self._name)
         except DataError as error:
-            raise DeclinedError(str(error)) from error
+            raise DeclinedError(error.public) from error
         reasons = refusals(self._policy, board.study, table)
         if reasons:
             raise DeclinedError(f"{self._name} refuses: {'; '.join(reasons)}")

@@ -5,6 +5,7 @@ which fixes everything in it, so it holds for no other. Relies on the home's ide
 folder counts for nothing.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hefed.node.errors import NodeError
-from hefed.node.files import make_private_folder, read_private, write_private
+from hefed.node.files import COMMANDS, lock_folder, make_private_folder, read_private, write_private
 from hefed.node.identity import Identity
 from hefed.protocol import codec
 from hefed.protocol.errors import EncodingError
@@ -20,6 +21,8 @@ from hefed.protocol.messages import MAX_WORDS, Digest
 from hefed.protocol.roster import is_signed
 
 FOLDER = "decisions"
+PATIENCE = 10.0
+"""Seconds to wait for another command that decides."""
 
 
 class DecisionError(NodeError):
@@ -62,15 +65,26 @@ class Decisions:
         """Signs and writes an answer. Raises NodeError when the same was given before, or an approval comes after a
         refusal.
         """
+        if os.geteuid() != self.home.stat().st_uid:
+            raise NodeError(
+                f"{self.home} belongs to another user, whose node could not read the decision; decide as that user: "
+                "sudo -u USER hefed ..."
+            )
         make_private_folder(self.home / FOLDER)
+        lock = lock_folder(self.home, PATIENCE, COMMANDS)
+        try:
+            self._write(decision)
+        except FileExistsError:
+            raise NodeError(f"this study is {decision.answer} already") from None
+        finally:
+            os.close(lock)
+
+    def _write(self, decision: Decision) -> None:
         if decision.answer == "approved" and self.path(decision.study, "refused").exists():
             raise NodeError("this study is refused already, which cannot be taken back; have it submitted again")
         signature = self.identity.sign_statement(*decision.statement())
         data = codec.encode({"decision": decision.model_dump(), "signature": signature})
-        try:
-            write_private(self.path(decision.study, decision.answer), data)
-        except FileExistsError:
-            raise NodeError(f"this study is {decision.answer} already") from None
+        write_private(self.path(decision.study, decision.answer), data)
 
     def find(self, study: bytes) -> Decision | None:
         """What was decided about a study, if anything. Raises DecisionError for a file that this home did not sign."""
@@ -78,10 +92,13 @@ class Decisions:
 
     def _read(self, study: bytes, answer: Answer) -> Decision | None:
         path = self.path(study, answer)
-        if not path.exists():
-            return None
         try:
+            if not path.exists():
+                return None
             data = read_private(path)
+        except OSError as error:
+            reason = (error.strerror or "unknown reason").lower()
+            raise DecisionError(f"{path} cannot be read: {reason}; give it to the user of the node") from error
         except NodeError as error:
             raise DecisionError(str(error)) from error
         try:

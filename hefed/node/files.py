@@ -10,7 +10,8 @@ from pathlib import Path
 
 from hefed.node.errors import NodeError
 
-LOCK = "lock"
+LOCK, COMMANDS = "lock", "commands.lock"
+"""What the process of a folder holds, and what a command beside it holds while it writes."""
 
 
 def make_private_folder(path: Path) -> None:
@@ -92,14 +93,14 @@ def flush_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def lock_folder(path: Path, patience: float = 0.0) -> int:
+def lock_folder(path: Path, patience: float = 0.0, name: str = LOCK) -> int:
     """Takes a folder for this process alone, until it ends or closes the descriptor that is returned.
 
     Raises NodeError when another process still has it after `patience` seconds.
     """
     until = time.monotonic() + patience
     try:
-        descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(path / name, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise NodeError(f"{path} cannot be written to: {_reason(error)}; name another folder") from error
     while True:

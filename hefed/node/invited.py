@@ -55,7 +55,7 @@ class Invitations:
     @staticmethod
     @contextmanager
     def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as db:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)) as db:
             yield db
 
     @staticmethod

@@ -144,7 +144,7 @@ class Participation:
             if self._decided:
                 words = self._consent.withdrawn(self.study)
                 if words is not None:
-                    self.decline(words)
+                    self._withdraw(words)
                 return
             verdict = self._consent.verdict(self._board)
         except DecisionError as error:
@@ -159,6 +159,14 @@ class Participation:
                 self.decline(verdict.words)
             case "wait":
                 self._complain(verdict.words)
+
+    def _withdraw(self, words: str) -> None:
+        """Refuses after an approval: what was made and has not left yet does not leave any more."""
+        if self._member is not None:
+            self._member.forget()
+        self._store.forget_unsent(self.study)
+        self._member = None
+        self.decline(words)
 
     def _complain(self, words: str) -> None:
         if words != self._complaint:

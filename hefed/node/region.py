@@ -10,6 +10,7 @@ import zmq
 
 from hefed.node.consent import CLOCK_TOLERANCE, Consent
 from hefed.node.identity import Identity
+from hefed.node.invitation import is_asked, read_invitation, title, unfit
 from hefed.node.lifeline import Lifeline
 from hefed.node.link import BEAT, MemberLink, Received
 from hefed.node.participation import Participation
@@ -218,8 +219,25 @@ class RegionNode:
         except ProtocolError as error:
             running.decline(f"what the aggregator passed on cannot be used: {error}")
             return
+        if attachments and not self._belong(running, message, attachments):
+            running.decline(
+                f"the aggregator sent beside a '{message.body.kind}' of {message.sender} what is not its own"
+            )
+            return
         self._store.append(study, number, message, time.time(), attachments)
         running.follow(message, attachments)
+
+    def _belong(self, running: Participation, message: m.Message, attachments: tuple[bytes, ...]) -> bool:
+        """Whether what came beside a message is for this region, and the sender's: nothing else is kept."""
+        board, bound = running.board, message.body.attachments
+        known = board.phase is not Phase.INVITATION and not running.waits
+        return (
+            known
+            and self._name in board.study.readers
+            and message.body.kind in ("answer", "sum")
+            and len(bound) == len(attachments)
+            and all(one.matches(data) for one, data in zip(bound, attachments, strict=True))
+        )
 
     def _new_study(self, study: bytes, number: int, envelope: bytes) -> Participation | None:
         """Only an analyst's own invitation makes a region keep anything: the aggregator alone cannot fill its disk."""
@@ -230,40 +248,29 @@ class RegionNode:
             self._log(logging.WARNING, f"{MAX_STUDIES} studies run or wait here; another one waits for room")
             return None
         try:
-            invitation = self._invitation(study, envelope)
+            invitation = read_invitation(envelope, study, self._roster)
         except ProtocolError as error:
             self._log(logging.ERROR, f"the aggregator passed on what cannot be used: {error}")
             return None
-        heading = invitation.definition.get("study")
-        title = heading.get("id") if isinstance(heading, dict) else None
-        analyst = m.read_message(envelope, self._roster).sender
-        self._store.add_study(study, name=m.printable(str(title)), analyst=analyst, began=time.time())
+        words = unfit(invitation, self._roster, self._name)
+        if not is_asked(invitation.content, self._name):
+            self._log(logging.INFO, f"{invitation.sender} invites to a study that {self._name} has no part in")
+            return None
+        self._store.add_study(study, name=title(invitation.content), analyst=invitation.sender, began=time.time())
         running = self._studies[study] = self._participation(study, self._roster)
         running.note_accepted(self._accepted.get(study.hex()))
-        if invitation.roster != self._roster.digest:
-            running.decline(
-                f"{self._name} has version {self._roster.version} of the roster of {self._roster.federation} in force, "
-                f"and {analyst} invites under another one; see to it that both have the newest, and submit again"
-            )
+        if words:
+            running.decline(words)  # and the invitation itself is not kept
             return None
         return running
-
-    def _invitation(self, study: bytes, envelope: bytes) -> m.Invitation:
-        """The analyst's invitation to this very study. Raises ProtocolError for anything else."""
-        message = m.read_message(envelope, self._roster)
-        content = message.content
-        if not isinstance(content, m.Invitation):
-            raise ProtocolError(f"a '{message.body.kind}' of {message.sender} came before the study's invitation")
-        self._roster.require(message.sender, "analyst")
-        if not message.body.study == study == m.study_hash(content, message.sender):
-            raise ProtocolError(f"an invitation of {message.sender} is not the study that it is sent as")
-        return content
 
     def _settle(self, study: bytes) -> None:
         """Sends what is due, once all that it follows from is flushed, and destroys the secrets of a study that has
         ended.
         """
         running = self._studies[study]
+        if self._welcome and running.to_send < self._store.count_sent(study):
+            running.decide()  # nothing more leaves once the people of the region took their approval back
         total = self._store.count_sent(study)
         if running.to_send < total:
             self._store.commit()

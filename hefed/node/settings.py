@@ -114,6 +114,7 @@ TEMPLATE = """\
 # min_rows = 20                                 # complete rows of the table at least
 # min_events = 5                                # events among them at least
 # columns = ["age", "time", "DEATH_EVENT"]      # columns that a study may use; default: all
+# keyholders = ["halland", "orebro", "kronoberg"]  # who may hold shares of this region's key; default: any member
 # readers = ["halland", "orebro", "kronoberg"]  # who may read the sums; default: any member
 # analysts = ["analyst"]                        # who may ask for a study and get its result; default: any
 # models = ["cox", "logistic"]                  # default: all; "cox-shared-baseline" reveals much more

@@ -18,13 +18,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from hefed.node import schema
 from hefed.node.errors import NodeError
 from hefed.node.files import destroy, make_private_folder, read_private, write_private
 from hefed.node.schema import study_name
+from hefed.node.vault import StudyVault
 from hefed.protocol.messages import Invitation, Message
 
 FILE = "state.sqlite"
@@ -316,6 +316,14 @@ class Store:
             *(at, to, study, number),
         )
 
+    def forget_unsent(self, study: bytes) -> None:
+        """Deletes our messages that never left: the last ones, as messages leave in order."""
+        (left,) = self._run(
+            "SELECT coalesce(max(number), -1) FROM sent WHERE study = ? AND left_at IS NOT NULL", study
+        ).fetchone()
+        for table in ("sent", "sent_attachment"):
+            self._write(f"DELETE FROM {table} WHERE study = ? AND number > ?", study, left)  # noqa: S608  a name of ours
+
     def count_sent(self, study: bytes) -> int:
         """How many messages we have for this study."""
         (count,) = self._run("SELECT coalesce(max(number) + 1, 0) FROM sent WHERE study = ?", study).fetchone()
@@ -337,12 +345,16 @@ class Store:
 
     # --- secrets
 
-    def vault(self, study: bytes) -> "StudyVault":
-        """The secrets of a study. The key file is made at the first call; a study that has ended has none."""
+    def vault(self, study: bytes) -> StudyVault:
+        """The secrets of a study. The key file is made at the first call; a study that has ended has none. Where there
+        are secrets and their key file is gone, every use of the vault raises DeclinedError.
+        """
         if self.has_ended(study):
             raise NodeError("the study has ended and its secrets are destroyed")
         path = self._key_file(study)
         if not path.exists():
+            if self._run("SELECT 1 FROM secret WHERE study = ?", study).fetchone():
+                return StudyVault(self, study, None)
             make_private_folder(path.parent)
             write_private(path, secrets.token_bytes(32))
         return StudyVault(self, study, ChaCha20Poly1305(read_private(path)))
@@ -356,35 +368,12 @@ class Store:
             if re.fullmatch("[0-9a-f]{64}", path.stem) and self.has_ended(bytes.fromhex(path.stem)):
                 destroy(path)
 
-    def _secret(self, study: bytes, name: str) -> bytes | None:
+    def secret(self, study: bytes, name: str) -> bytes | None:
+        """See `vault.Sealed`."""
         row = self._run("SELECT sealed FROM secret WHERE study = ? AND name = ?", study, name).fetchone()
         return row[0] if row else None
 
-    def _keep_secret(self, study: bytes, name: str, sealed: bytes) -> None:
+    def keep_secret(self, study: bytes, name: str, sealed: bytes) -> None:
+        """See `vault.Sealed`."""
         self._write("INSERT INTO secret VALUES (?, ?, ?)", study, name, sealed)
         self.commit()
-
-
-class StudyVault:
-    """Implements `hefed.protocol.ports.Vault` on a store."""
-
-    def __init__(self, store: Store, study: bytes, cipher: ChaCha20Poly1305) -> None:
-        self._store, self._study, self._cipher = store, study, cipher
-
-    def get_or_create(self, name: str, make: Callable[[], bytes]) -> bytes:
-        """The secret of that name; made, encrypted and flushed at the first call. Raises NodeError when its key file is
-        not the one.
-        """
-        sealed = self._store._secret(self._study, name)
-        bound = self._study + name.encode()
-        if sealed is None:
-            secret = make()
-            nonce = secrets.token_bytes(12)
-            self._store._keep_secret(self._study, name, nonce + self._cipher.encrypt(nonce, secret, bound))
-            return secret
-        try:
-            return self._cipher.decrypt(sealed[:12], sealed[12:], bound)
-        except InvalidTag as error:
-            raise NodeError(
-                "a study's key file is not the one its secrets were stored under; the study cannot go on here"
-            ) from error

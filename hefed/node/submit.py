@@ -66,7 +66,8 @@ def submit(study: Study, analyst: Analyst, out: Path, progress: Progress) -> Doc
     Raises NodeError, ProtocolError for a study that the roster does not allow, StudyFailedError when it ends without a
     result.
     """
-    make_private_folder(out)
+    if not out.exists():
+        make_private_folder(out)
     lock = lock_folder(out)
     try:
         if (out / RESULT).exists():

@@ -114,14 +114,14 @@ class Member:
         except (DeclinedError, ProtocolError, CryptoError) as error:
             outgoing += self._refuse(str(error))  # after what is said already: the chain goes on from there
         if self.ended:
-            self._forget()
+            self.forget()
         return outgoing
 
     def decline(self, words: str) -> list[Outgoing]:
         """Ends the study on the region's own account, for instance when its deadline is over."""
         if self.ended:
             return []
-        self._forget()
+        self.forget()
         return self._refuse(words)
 
     # --- inside -------------------------------------------------------------------------------------------------------
@@ -138,7 +138,8 @@ class Member:
                 if key not in self._sent and self._is_due(duty):
                     outgoing.append(self._perform(duty, key))
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Erases keys from memory, as far as Python allows."""
         for part in (self.contributor, self.keyholder):
             if part is not None:
                 part.forget()

@@ -269,7 +269,7 @@ def test_names_that_differ_in_case_only_are_told_apart(tables: Tables, refuse: S
     in_duckdb = tables.duckdb(GOOD).model_copy(update={"table": None, "query": text})
     assert bits(load_table(in_duckdb, refuse, "lund")) == expected
     in_sqlite = tables.sqlite(GOOD).model_copy(update={"table": None, "query": text})
-    found = "region lund: the query has 2 columns called 'age', but for case; rename all but one"
+    found = "region lund: the query has 2 columns of one name but for case, 'age'; rename all but one"
     assert sentence(in_sqlite, refuse) == found
 
 

@@ -41,7 +41,7 @@ def test_every_key_of_a_policy(tmp_path: Path) -> None:
         tmp_path,
         '[policy]\nmin_rows = 50\nmin_events = 10\ncolumns = ["age", "time"]\nreaders = ["orebro"]\nmin_threshold = 3\n'
         'min_contributors = 5\nmax_rounds = 15\nanalysts = ["analyst"]\nmodels = ["logistic", "cox-shared-baseline"]\n'
-        'approve = "within-policy"\n',
+        'approve = "within-policy"\nkeyholders = ["lund"]\n',
     )
     assert set(policy.model_fields_set) == set(Policy.model_fields)
     assert (policy.columns, policy.readers) == (("age", "time"), ("orebro",))
@@ -70,10 +70,10 @@ FAULTS = [
     ("[policy]\napprove = true\n", "[policy] approve must be 'by-hand' or 'within-policy', not true"),
     ('[policy]\napprove = "within-policy"\n',
      '[policy] approve = "within-policy" approves without a person what the policy grants, so it must name that: '
-     "add columns, readers, analysts, models"),
+     "add columns, keyholders, readers, analysts, models"),
     ('[policy]\napprove = "within-policy"\ncolumns = ["age"]\nreaders = []\nmodels = ["cox"]\n',
      '[policy] approve = "within-policy" approves without a person what the policy grants, so it must name that: '
-     "add analysts"),
+     "add keyholders, analysts"),
 ]  # fmt: skip
 
 
@@ -123,6 +123,7 @@ def test_just_what_is_granted_is_granted() -> None:
     policy = Policy(
         approve="within-policy",
         columns=COX.model.columns,
+        keyholders=COX.keyholders,
         readers=COX.readers,
         analysts=("analyst",),
         models=("cox",),
@@ -155,9 +156,9 @@ def test_each_model_is_granted_by_itself(granted: ModelName, tmp_path: Path) -> 
 
 
 def test_a_policy_that_only_lists_nothing_grants_nothing() -> None:
-    nothing = Policy(approve="within-policy", columns=(), readers=(), analysts=(), models=())
+    nothing = Policy(approve="within-policy", columns=(), keyholders=(), readers=(), analysts=(), models=())
     said = refusals(nothing, COX, None, "analyst")
-    assert [words.split()[6].rstrip("s") for words in said] == ["analyst", "column", "model", "reader"]
+    assert [words.split()[6].rstrip("s") for words in said] == ["analyst", "column", "model", "keyholder", "reader"]
 
 
 @pytest.mark.parametrize(("rows", "events"), [(17, 3), (13, 1), (7, 0)])

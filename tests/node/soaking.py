@@ -133,6 +133,7 @@ class Federation:
             policy = {
                 "approve": "within-policy",
                 "columns": sorted({column for study in studies for column in study.model.columns}),
+                "keyholders": list(REGIONS),
                 "readers": list(REGIONS),
                 "analysts": [ANALYST],
                 "models": sorted({study.model.kind for study in studies}),

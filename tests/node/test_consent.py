@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from hefed.data.policy import Policy
+from hefed.data.source import DataError
 from hefed.data.table import load_table
 from hefed.node import consent as consent_module
 from hefed.node.consent import Verdict, describe, look_at_table, table_digest
@@ -28,6 +29,7 @@ EXAMPLE = EXAMPLES / "heart-failure" / "cox.toml"
 COX = Study.load(EXAMPLE)
 EVERYTHING_GRANTED = {
     "columns": COX.model.columns,
+    "keyholders": COX.keyholders,
     "readers": COX.readers,
     "analysts": ("analyst",),
     "models": ("cox",),
@@ -158,7 +160,7 @@ def test_an_approval_says_when_and_a_refusal_why(region: Region) -> None:
 def test_within_policy_approves_just_what_is_listed(region: Region) -> None:
     region.policy = Policy(approve="within-policy", **EVERYTHING_GRANTED)
     assert region.verdict() == Verdict("approve", "within the policy of this region")
-    for key in ("columns", "readers"):
+    for key in ("columns", "keyholders", "readers"):
         granted = {**EVERYTHING_GRANTED, key: tuple(EVERYTHING_GRANTED[key])[1:]}
         region.policy = Policy(approve="within-policy", **granted)
         assert region.verdict().answer == "refuse"
@@ -349,3 +351,14 @@ def test_a_decision_stands_as_it_was_signed(region: Region) -> None:
     (path,) = (region.folder / FOLDER).iterdir()
     assert path.stat().st_mode & 0o077 == 0
     assert set(codec.decode(path.read_bytes())) == {"decision", "signature"}
+
+
+def test_a_table_without_its_header_tells_the_federation_nothing_of_its_first_patient(
+    region: Region, table: Path, tmp_path: Path
+) -> None:
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(DeclinedError) as caught:
+        _salted(region, Store(tmp_path / "state"))
+    assert str(caught.value) == "region halland: column 'time' is missing in patients.csv"
+    with pytest.raises(DataError, match="; it has '"):  # its own people see what is there
+        look_at_table(table, Policy(), region.asked.board, "halland")

@@ -1,9 +1,11 @@
 """A region alone with an aggregator that does as it likes: what it keeps, what it says, and when it ends by itself."""
 
 import secrets
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,15 @@ class Alone:
                 if received.header["type"] == kind:
                     return self._heard.pop(index)
         raise AssertionError(f"the region does not say '{kind}'")
+
+    def hold(self) -> None:
+        """Asks the region to greet again, and does not answer: until `release` it sends nothing."""
+        self.link.send(self.connection, {"type": "unknown"})
+        self.hear("hello")
+
+    def release(self) -> None:
+        """Answers the greeting."""
+        self.link.send(self.connection, welcome(m.PROTOCOL_VERSION, {}, self.roster, time.time()))
 
     def pass_on(self, study: bytes, number: int, *frames: bytes) -> None:
         """An entry of a study's record, as the aggregator would."""
@@ -248,3 +259,38 @@ def test_keys_are_destroyed_after_the_deadline_also_when_nobody_can_be_told(tmp_
         alone.link.close()
         wait_for(lambda: secret_files(alone.folder) == [], PATIENCE + 8)
         assert time.time() > alone.submission.invitation.expires + PATIENCE
+
+
+def test_nothing_is_kept_beside_a_message_that_is_not_its_own(tmp_path: Path) -> None:
+    study = Study.load(study_file(tmp_path))
+    with Alone(tmp_path, study, 600) as alone:
+        other = Submission(study, alone.roster, "analyst", int(time.time()) + 600)  # that waits for people
+        invitation = alone.signed("analyst", other.invitation, other.study)
+        alone.pass_on(other.study, 0, invitation, bytes(10**6))
+        content = alone.said().content
+        assert isinstance(content, m.Refusal)
+        assert content.words == "the aggregator sent beside a 'invitation' of analyst what is not its own"
+    assert (alone.folder / "state.sqlite").stat().st_size < 10**6
+
+
+def test_a_study_without_a_part_for_the_region_takes_no_place(alone: Alone, tmp_path: Path) -> None:
+    definition = alone.study.public()
+    for names in (definition["contributors"], definition["security"]["keyholders"], definition["security"]["readers"]):
+        names.remove("halland")
+    invitation = alone.submission.invitation.model_copy(update={"definition": definition, "nonce": bytes(32)})
+    study = m.study_hash(invitation, "analyst")
+    alone.pass_on(study, 0, alone.signed("analyst", invitation, study))
+    assert alone.invite().body.kind == "approval"
+    with closing(sqlite3.connect(f"file:{alone.folder / 'state.sqlite'}?mode=ro", uri=True)) as db:
+        assert db.execute("SELECT study FROM study").fetchall() == [(alone.submission.study,)]
+
+
+def test_what_has_not_left_does_not_leave_after_a_withdrawal(tmp_path: Path) -> None:
+    with Alone(tmp_path, Study.load(study_file(tmp_path)), 600) as alone:
+        alone.hold()  # the connection breaks, and the region does not get through
+        alone.pass_on(alone.submission.study, 0, alone.signed("analyst", alone.submission.invitation))
+        wait_for(lambda: "approval" in sent(alone.folder))
+        alone.decide("refused", "the patients were told otherwise")
+        wait_for(lambda: list(sent(alone.folder)) == ["refusal"])
+        alone.release()
+        assert alone.said().content == m.Refusal(words="halland refuses: the patients were told otherwise")

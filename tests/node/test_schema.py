@@ -112,7 +112,7 @@ def test_its_secrets_open_still(tmp_path: Path) -> None:
     store = Store(first)
     store.add_study(STUDY)
     store.vault(STUDY).get_or_create("seed", lambda: b"secret")
-    sealed = store._secret(STUDY, "seed")
+    sealed = store.secret(STUDY, "seed")
     store.close()
     with closing(sqlite3.connect(folder / "state.sqlite", isolation_level=None)) as db:
         db.execute("INSERT INTO secret VALUES (?, 'seed', ?)", (STUDY, sealed))

@@ -50,6 +50,7 @@ def test_every_key(tmp_path: Path) -> None:
         'proxy = "proxy:1080"\n'
         '[data]\nsource = "duckdb"\npath = "care.duckdb"\ntable = "heart"\n[data.columns]\nage = "ALDER"\n'
         '[policy]\napprove = "within-policy"\nmin_rows = 50\nmin_events = 10\ncolumns = ["age"]\nreaders = ["lund"]\n'
+        'keyholders = ["lund"]\n'
         'analysts = ["analyst"]\nmodels = ["cox"]\nmin_threshold = 3\nmin_contributors = 4\nmax_rounds = 9\n'
         '[operation]\nlog = "json"\nmetrics_port = 9464\nkeep_days = 7.5\n',
     )
@@ -111,7 +112,7 @@ FAULTS = [
     ("[policy]\nmin_rows = 0\n", "[policy] min_rows must be at least 1, not 0"),
     ('[policy]\napprove = "within-policy"\n',
      '[policy] approve = "within-policy" approves without a person what the policy grants, so it must name that: '
-     "add columns, readers, analysts, models"),
+     "add columns, keyholders, readers, analysts, models"),
     ('[operation]\nlog = "xml"\n', "[operation] log must be 'plain' or 'json', not 'xml'"),
     ('[operation]\nlog = "jsn"\n', "[operation] log must be 'plain' or 'json', not 'jsn'; did you mean 'json'?"),
     ("[operation]\nlog = true\n", "[operation] log must be 'plain' or 'json', not true"),
@@ -174,7 +175,7 @@ def test_what_it_says_of_defaults_is_so(tmp_path: Path) -> None:
     """Without the marks of a comment it is a file that loads; where no default is told, the value is the default."""
     settings = load(tmp_path, "".join(uncommented(section) for section in ("network", "policy", "operation")))
     examples = {"network": {"aggregator", "bind", "proxy"}, "operation": {"metrics_port"},
-                "policy": {"columns", "readers", "analysts", "models"}}  # fmt: skip
+                "policy": {"columns", "keyholders", "readers", "analysts", "models"}}  # fmt: skip
     for name, others in examples.items():
         for key, field in SECTIONS[name].model_fields.items():
             assert (getattr(getattr(settings, name), key) == field.default) == (key not in others), (name, key)

@@ -70,6 +70,7 @@ def settle(home: Path, region: str, tables: Tables) -> None:
             "[policy]",
             'approve = "within-policy"',
             f"columns = {json.dumps(COX.model.columns)}",
+            f"keyholders = {json.dumps(COX.keyholders)}",
             f"readers = {json.dumps(COX.readers)}",
             'analysts = ["analyst"]',
             'models = ["cox"]',

@@ -12,6 +12,7 @@ from hefed.node.errors import NodeError
 from hefed.node.identity import Identity
 from hefed.node.store import Store
 from hefed.protocol import messages as m
+from hefed.protocol.ports import DeclinedError
 
 STUDY, OTHER = b"s" * 32, b"o" * 32
 
@@ -143,7 +144,7 @@ def test_the_end_of_a_study_destroys_its_secrets_and_no_others(tmp_path: Path) -
     for study in (STUDY, OTHER):
         store.add_study(study)
         store.vault(study).get_or_create("seed", lambda study=study: study)
-    sealed = store._secret(STUDY, "seed")
+    sealed = store.secret(STUDY, "seed")
     assert sealed is not None
     store.end_study(STUDY)
     with pytest.raises(NodeError, match="has ended and its secrets are destroyed"):
@@ -174,11 +175,11 @@ def test_secrets_cannot_be_exchanged_nor_opened_with_another_key_file(tmp_path: 
     vault.get_or_create("seed", lambda: b"x" * 32)
     vault.get_or_create("salt", lambda: b"y" * 32)
     store._write("UPDATE secret SET sealed = (SELECT sealed FROM secret WHERE name = 'salt') WHERE name = 'seed'")
-    with pytest.raises(NodeError, match="key file is not the one"):
+    with pytest.raises(DeclinedError, match="key file is not the one"):
         vault.get_or_create("seed", lambda: b"z" * 32)
     (path,) = (tmp_path / "study-keys").iterdir()
     path.write_bytes(secrets.token_bytes(32))
-    with pytest.raises(NodeError, match="key file is not the one"):
+    with pytest.raises(DeclinedError, match="key file is not the one"):
         store.vault(STUDY).get_or_create("salt", lambda: b"z" * 32)
     store.close()
 
@@ -207,3 +208,31 @@ def test_what_is_no_database_of_ours_is_refused(tmp_path: Path) -> None:
     store.close()
     with pytest.raises(NodeError, match="written by a newer version of hefed"):
         Store(tmp_path)
+
+
+def test_where_a_key_file_is_gone_no_new_one_is_made_beside_old_secrets(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.add_study(STUDY)
+    store.vault(STUDY).get_or_create("seed", lambda: b"x" * 32)
+    (path,) = (tmp_path / "study-keys").iterdir()
+    path.unlink()
+    vault = store.vault(STUDY)
+    for name in ("seed", "another"):
+        with pytest.raises(DeclinedError, match="the keys of this study are lost"):
+            vault.get_or_create(name, lambda: b"z" * 32)
+    assert list((tmp_path / "study-keys").iterdir()) == []
+    assert store.vault(bytes(32)).get_or_create("seed", lambda: b"y" * 32) == b"y" * 32
+
+
+def test_only_what_never_left_is_forgotten(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.add_study(STUDY)
+    for number, key in enumerate(("approval", "deal", "contribution 0")):
+        assert store.remember(STUDY, key, key.encode(), (b"frame",)) == number
+    store.mark_left(STUDY, 0, 1.0, "aggregator")
+    store.mark_left(STUDY, 1, 2.0, "aggregator")
+    store.forget_unsent(STUDY)
+    store.commit()
+    assert store.count_sent(STUDY) == 2
+    assert store.recall(STUDY, "contribution 0") is None
+    assert store.sent(STUDY, 1).attachments == (b"frame",)
