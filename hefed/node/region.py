@@ -13,6 +13,7 @@ from hefed.node.identity import Identity
 from hefed.node.invitation import is_asked, read_invitation, title, unfit
 from hefed.node.lifeline import Lifeline
 from hefed.node.link import BEAT, MemberLink, Received
+from hefed.node.logs import BoundedLog
 from hefed.node.participation import Participation
 from hefed.node.rosters import Rosters
 from hefed.node.store import Store
@@ -32,10 +33,7 @@ MAX_STUDIES = 32
 """Studies that run or wait at once in a region; those that run keep a table in memory and a key on disk. Further ones
 wait for room.
 """
-LINES_PER_HOUR = 200
-"""Lines of the log that the aggregator can bring about; more are left out, so that it cannot fill the disk with them.
-"""
-LEAST_SWEEP, SWEEP = 10.0, 600.0
+SWEEP = 10.0, 600.0
 """Seconds between looks for what has been kept long enough: the longer, unless it is kept for less."""
 TELL = 0.2
 """Seconds between two standings that are told."""
@@ -75,7 +73,7 @@ class RegionNode:
         self._ready_since: float | None = None
         self._trouble = ""
         self._messages = self._bytes = 0
-        self._lines, self._lines_since = 0, time.monotonic()
+        self._bounded = BoundedLog(log, "the aggregator")
         store.destroy_leftovers()
         for study in store.running():
             self._restore(study)
@@ -194,14 +192,7 @@ class RegionNode:
 
     def _log(self, level: int, words: str) -> None:
         """A line whose number or words are up to the aggregator: printable, and not without end."""
-        now = time.monotonic()
-        if now - self._lines_since > 3600:
-            self._lines, self._lines_since = 0, now
-        self._lines += 1
-        if self._lines < LINES_PER_HOUR:
-            log.log(level, "%s", m.printable(words))
-        elif self._lines == LINES_PER_HOUR:
-            log.error("the aggregator has brought about %d lines in an hour; further ones are left out", self._lines)
+        self._bounded.log(level, m.printable(words))
 
     def _take(self, study: bytes, number: int, frames: tuple[bytes, ...]) -> None:
         if len(study) != 32 or self._store.has_ended(study):

@@ -167,11 +167,11 @@ def test_one_invitation_under_invented_names_makes_a_region_keep_nothing(
     node = setting.node(reads)
     true = setting.submission()
     envelope = setting.signed(true.invitation, true.study)
-    for _ in range(3 * region.LINES_PER_HOUR):
+    for _ in range(3 * LINES_PER_HOUR):
         pass_on(node, secrets.token_bytes(32), 0, envelope)
     assert setting.store.studies() == []
     assert secret_files(setting.folder / "halland") == []
-    assert len(caplog.records) == region.LINES_PER_HOUR
+    assert len(caplog.records) == LINES_PER_HOUR
     setting.invite(node, true)
     assert setting.store.studies() == [true.study]
 
