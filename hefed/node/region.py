@@ -33,7 +33,7 @@ MAX_STUDIES = 32
 """Studies that run or wait at once in a region; those that run keep a table in memory and a key on disk. Further ones
 wait for room.
 """
-SWEEP = 10.0, 600.0
+LEAST_SWEEP, SWEEP = 10.0, 600.0
 """Seconds between looks for what has been kept long enough: the longer, unless it is kept for less."""
 TELL = 0.2
 """Seconds between two standings that are told."""
