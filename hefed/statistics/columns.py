@@ -15,7 +15,7 @@ import numpy as np
 
 from hefed.statistics.arithmetic import Float, Int, ceiling_exponent, frozen, power_of_two
 from hefed.statistics.errors import LocalError, ModelError
-from hefed.statistics.model import BOUND_SLACK, Model, Phase, Prepared, R, Specification
+from hefed.statistics.model import BOUND_SLACK, Model, Phase, R, Specification
 
 COLUMN_EXPONENTS: Final = range(-64, 65)
 """Exponents that a column's largest value may have: 2^64 is beyond any clinical unit, and 2^-64 below."""
@@ -142,7 +142,7 @@ class Ranges(Phase[R]):
 
     def contribution(self, rows: R) -> Float:
         """The vote; LocalError for a table that is too long or a column that is too large."""
-        largest = column_exponents(rows, np.zeros(len(rows.covariates)))
+        largest = ceiling_exponent(rows.reach(np.zeros(len(rows.sums)))).tolist()
         for name, exponent in zip(self.model.specification.covariates, largest, strict=True):
             if exponent >= COLUMN_EXPONENTS[-1]:
                 raise LocalError(f"column {name!r} has values beyond 2^{COLUMN_EXPONENTS[-1] - 1}: use a larger unit")
@@ -176,7 +176,7 @@ class Means(Phase[R]):
 
     def contribution(self, rows: R) -> Float:
         """Number of rows, number of events, sum of each column."""
-        return np.array([rows.rows, rows.events, *(column.sum() for column in rows.covariates)], dtype=np.float64)
+        return np.array([rows.rows, rows.events, *rows.sums], dtype=np.float64)
 
     def step(self, total: Float) -> tuple[Phase[R], str]:
         """Means, if there are enough events."""
@@ -230,7 +230,7 @@ class Spreads(Phase[R]):
 
     def contribution(self, rows: R) -> Float:
         """The vote."""
-        return self.vote.cast(column_exponents(rows, self.centre))
+        return self.vote.cast(ceiling_exponent(rows.reach(self.centre)).tolist())
 
     def step(self, total: Float) -> tuple[Phase[R], str]:
         """Go on to the variances, unless a column is constant."""
@@ -265,7 +265,7 @@ class Variances(Phase[R]):
 
     def contribution(self, rows: R) -> Float:
         """Sum of squares of each centred column."""
-        return np.array([np.square(x - c).sum() for x, c in zip(rows.covariates, self.centre, strict=True)])
+        return rows.squares(self.centre)
 
     def step(self, total: Float) -> tuple[Phase[R], str]:
         """Standard deviations; the columns are known well enough for a likelihood."""
@@ -280,11 +280,6 @@ class Variances(Phase[R]):
         reach = np.minimum(power_of_two(self.spread) / scale, np.sqrt(self.n * excess))
         scales = Scales(self.n, self.events, self.centre, frozen(scale), frozen(reach), frozen(excess))
         return self.model.after_columns(scales), f"variances: deviations {hexadecimal(scale)}"
-
-
-def column_exponents(rows: Prepared, centre: Float) -> list[int]:
-    """Exponents of the largest |x - centre| of each column of a region."""
-    return [int(ceiling_exponent(np.abs(x - c).max())) for x, c in zip(rows.covariates, centre, strict=True)]
 
 
 def hexadecimal(values: Float) -> str:

@@ -21,7 +21,6 @@ from hefed.statistics.likelihood import (
     Point,
     check_effective,
     check_predictor,
-    cross_product,
     unpack,
 )
 from hefed.statistics.model import Limits, Phase, Specification, Table, exponents_of
@@ -145,22 +144,26 @@ class StratifiedLikelihood(Likelihood[CoxRows]):
         number of events to be expected of a patient (weight times cumulative hazard), and m the mean of a risk set.
         """
         x = rows.design(self.scales.centre, self.scales.scale)
-        predictor = trial @ x
+        predictor = np.concatenate([trial @ part for part in x])
         check_predictor(self.names, trial, predictor, limits)
         predictor -= predictor.max()
         weights = np.exp(predictor)
         sets = rows.risk_sets
         terms, hazard = sets.expected_events(weights, self.ties)
         check_effective(self.names, trial, hazard, limits)
-        log_likelihood = float(predictor[sets.event_rows].sum() - terms.multiplicity @ np.log(terms.denominators))
-        residual = -hazard
-        residual[sets.event_rows] += 1.0
+        residual = rows.is_event - hazard
         check_effective(self.names, trial, np.abs(residual), limits)
-        gradient = x @ residual
-        risk_sums = np.array([sets.at_risk(weights * column) for column in x])
-        information = cross_product(x, hazard) - (risk_sums * terms.second) @ risk_sums.T
+        log_likelihood = float(predictor[rows.is_event].sum() - terms.multiplicity @ np.log(terms.denominators))
+        gradient, information = np.zeros(len(trial)), np.zeros((len(trial), len(trial)))
+        sums = sets.no_sums(trial.shape)
+        for here, part in zip(rows.blocks, x, strict=True):
+            gradient += part @ residual[here]
+            information += (part * hazard[here]) @ part.T
+            sets.add(sums, part * weights[here], here)
+        risk_sums = sets.at_risk(sums)
+        information -= (risk_sums * terms.second) @ risk_sums.T
         if self.ties == "efron":
-            event_sums = np.array([sets.having_event(weights * column) for column in x])
+            event_sums = sets.having_event(sums)
             mixed = (risk_sums * terms.second_a) @ event_sums.T
             information += mixed + mixed.T - (event_sums * terms.second_aa) @ event_sums.T
         return np.concatenate(([log_likelihood], gradient, information[upper_triangle(len(trial))]))

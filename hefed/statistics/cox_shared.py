@@ -123,7 +123,8 @@ class EventTimes(Phase[CoxRows]):
             raise LocalError("an event time of this region is beyond the range that was voted for")
         histogram = np.bincount(cell, minlength=self.cells).astype(np.float64)
         x = rows.design(self.scales.centre, self.scales.scale)
-        return np.concatenate((histogram, x[:, rows.is_event].sum(axis=1)))
+        sums = np.sum([part @ rows.is_event[here] for here, part in zip(rows.blocks, x, strict=True)], axis=0)
+        return np.concatenate((histogram, sums))
 
     def step(self, total: Float) -> tuple[Phase[CoxRows], str]:
         """Go on to Newton's method."""
@@ -259,29 +260,19 @@ class SharedLikelihood(Likelihood[CoxRows]):
     def contribution(self, rows: CoxRows, trial: Float, limits: Limits | None) -> Float:
         """The region's sums over the pooled risk sets, and over tied events."""
         x = rows.design(self.scales.centre, self.scales.scale)
-        predictor = trial @ x
+        predictor = np.concatenate([trial @ part for part in x])
         check_predictor(self.names, trial, predictor, limits)
         weights = np.exp(predictor)
         check_effective(self.names, trial, rows.risk_sets.expected_events(weights, self.ties)[1], limits)
         sets = rows.pooled_risk_sets(self.grid)
         layout, tied = self.layout, self.tied
-        at_risk = np.empty((layout.rows, layout.times))
-        having_event = np.empty((layout.rows, layout.tied))
-        row = 0
-
-        def put(values: Float) -> None:
-            nonlocal row
-            at_risk[row] = sets.at_risk(values)
-            having_event[row] = sets.having_event(values)[tied]
-            row += 1
-
-        put(weights)
-        for column in x:
-            put(weights * column)
-        for j, column in enumerate(x):
-            weighted = weights * column
-            for other in x[j:]:
-                put(weighted * other)
+        sums = sets.no_sums((layout.rows,))
+        first, second = upper_triangle(len(trial))
+        for here, part in zip(rows.blocks, x, strict=True):
+            weighted = part * weights[here]
+            products = weighted[first] * part[second]
+            sets.add(sums, np.concatenate((weights[None, here], weighted, products)), here)
+        at_risk, having_event = sets.at_risk(sums), sets.having_event(sums)[:, tied]
         return np.concatenate((at_risk.ravel(), having_event.ravel()))
 
     def evaluation(self, trial: Float, total: Float, exponents: Int) -> Evaluation:

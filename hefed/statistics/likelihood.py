@@ -17,11 +17,11 @@ from hefed.statistics.columns import Scales
 from hefed.statistics.errors import LocalError
 from hefed.statistics.model import Limits, R
 
-BLOCK: Final = 1 << 14
-"""Rows of a weighted cross product at a time: the weighted copy of 20 columns then stays in the cache."""
-
 INFORMATION_FLOOR: Final = 2.0**-40
 """Bounds on the information do not go below this part of what they were at the start, where rounding takes over."""
+
+SQUARABLE: Final = (2.0**-100, 2.0**100)
+"""Largest weights within which sums of weights and of squares that matter stay far inside float64."""
 
 LARGE_COEFFICIENT: Final = 2.0
 """A standardised coefficient beyond this is named as the likely cause when a region refuses."""
@@ -144,8 +144,10 @@ def check_effective(names: tuple[str, ...], trial: Float, weights: Float, limits
     """
     if limits is None or not weights.any():
         return
-    relative = weights / weights.max()
-    if not relative.sum() ** 2 >= limits.min_effective * np.square(relative).sum():
+    largest = weights.max()
+    # Only where squares could leave the range of float64.
+    relative = weights if SQUARABLE[0] <= largest <= SQUARABLE[1] else weights / largest
+    if not relative.sum() ** 2 >= limits.min_effective * (relative @ relative):
         raise LocalError(
             f"at this point fewer than {limits.min_effective:g} patients of this region would count effectively "
             f"(limit min_effective): {_likely_cause(names, trial)}"
@@ -161,15 +163,6 @@ def _likely_cause(names: tuple[str, ...], trial: Float) -> str:
         else "some covariate has extreme values"
     )
     return f"{cause}; take the covariate out, transform it, or use a ridge penalty"
-
-
-def cross_product(x: Float, weights: Float) -> Float:
-    """X diag(w) X' for columns x (p, n) and weights (n,)."""
-    product = np.zeros((len(x), len(x)))
-    for start in range(0, x.shape[1], BLOCK):
-        part = x[:, start : start + BLOCK]
-        product += (part * weights[start : start + BLOCK]) @ part.T
-    return product
 
 
 def unpack(total: Float, error: Float, size: int) -> Evaluation:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from hefed.statistics.arithmetic import (
     Float,
@@ -27,7 +26,6 @@ from hefed.statistics.likelihood import (
     Point,
     check_effective,
     check_predictor,
-    cross_product,
     unpack,
 )
 from hefed.statistics.model import Limits, Prepared, Specification, Table, exponents_of
@@ -37,11 +35,16 @@ INTERCEPT: Final = "(intercept)"
 
 
 class LogisticRows(Prepared):
-    """A region's table for logistic regression."""
+    """A region's table for logistic regression.
+
+    Attributes:
+        sign: (n,) 1 for a patient with the outcome, -1 for one without.
+    """
 
     def __init__(self, table: Table, specification: Specification, outcome: str) -> None:
-        self.outcome: npt.NDArray[np.bool_] = table.indicator(outcome)
-        events = int(self.outcome.sum())
+        has_outcome = table.indicator(outcome)
+        self.sign: Float = np.where(has_outcome, 1.0, -1.0)
+        events = int(has_outcome.sum())
         rarer = min(events, table.rows - events)
         super().__init__(table, specification.covariates, events, rarer, None, specification.limits)
 
@@ -145,23 +148,29 @@ class LogisticLikelihood(Likelihood[LogisticRows]):
     def contribution(self, rows: LogisticRows, trial: Float, limits: Limits | None) -> Float:
         """The region's log-likelihood, gradient and information."""
         x = rows.design(self.scales.centre, self.scales.scale)
-        predictor = trial[1:] @ x
-        predictor += trial[0]
-        signed = np.where(rows.outcome, predictor, -predictor)
-        miss = np.exp(-np.abs(predictor))
-        log_likelihood = float(np.sum(np.minimum(signed, 0.0) - np.log1p(miss)))
-        weights = miss / np.square(1.0 + miss)
+        predictor, weights, residual = np.empty((3, rows.rows))
+        log_likelihood, size = 0.0, len(trial)
+        gradient, information = np.zeros(size), np.zeros((size, size))
+        for here, part in zip(rows.blocks, x, strict=True):
+            sign = rows.sign[here]
+            predictor[here] = trial[1:] @ part + trial[0]
+            signed = sign * predictor[here]
+            miss = np.exp(-np.abs(signed))
+            log_likelihood += float(np.sum(np.minimum(signed, 0.0) - np.log1p(miss)))
+            likelier = 1.0 / (1.0 + miss)  # the probability of the likelier outcome
+            other = miss * likelier
+            weights[here] = other * likelier
+            # |y - p| = 1 / (1 + exp(signed)), in the form that does not overflow.
+            residual[here] = sign * np.where(signed >= 0, other, likelier)
+            weighted = part * weights[here]
+            information[0, 0] += weights[here].sum()
+            information[0, 1:] += weighted.sum(axis=1)
+            information[1:, 1:] += weighted @ part.T
+            gradient[0] += residual[here].sum()
+            gradient[1:] += part @ residual[here]
         check_predictor(self.names[1:], trial[1:], predictor, limits)
         check_effective(self.names[1:], trial[1:], weights, limits)
-        # |y - p| = 1 / (1 + exp(signed)), in the form that does not overflow.
-        residual = np.where(signed >= 0, miss, 1.0) / (1.0 + miss)
-        check_effective(self.names[1:], trial[1:], residual, limits)
-        np.negative(residual, out=residual, where=~rows.outcome)
-        information = np.empty((len(trial), len(trial)))
-        information[0, 0] = weights.sum()
-        information[0, 1:] = x @ weights
-        information[1:, 1:] = cross_product(x, weights)
-        gradient = np.concatenate(([residual.sum()], x @ residual))
+        check_effective(self.names[1:], trial[1:], np.abs(residual), limits)
         return np.concatenate(([log_likelihood], gradient, information[upper_triangle(len(trial))]))
 
     def evaluation(self, trial: Float, total: Float, exponents: Int) -> Evaluation:

@@ -1,7 +1,7 @@
 """Sums over risk sets, and what tied events make of them.
 
 The risk set at time t holds the patients whose time is at least t, those censored at t included. Relies on rows sorted
-by time once; every sum is then a cumulative sum, and nothing loops over events.
+by time once; every sum is then a cumulative sum over groups of rows, and nothing loops over events.
 """
 
 from dataclasses import dataclass
@@ -78,43 +78,71 @@ def add_by_index(values: Float, index: npt.NDArray[np.intp], size: int) -> Float
 
 
 class RiskSets:
-    """Sums over the risk sets at a grid (K,) of rising times, for rows (n,) sorted by time, some of them events."""
+    """Sums over the risk sets at a grid (K,) of rising times, for rows (n,) sorted by time, some of them events.
+
+    Rows fall into 2K + 1 groups that follow on each other: those before the first time of the grid, and for each time
+    the events at it, then all others until the next one. Everything is a sum over groups, or the same within a group.
+    """
 
     def __init__(self, times: Float, is_event: npt.NDArray[np.bool_], grid: Float) -> None:
-        """Every event must have its time on the grid."""
+        """Every event must have its time on the grid, and stand before the other rows of its time."""
         self.size = len(grid)
-        self.event_rows = np.flatnonzero(is_event)
-        self.event_index = np.searchsorted(grid, times[self.event_rows])
-        self.deaths: Int = np.bincount(self.event_index, minlength=self.size).astype(np.int64)
-        self._passed = np.searchsorted(grid, times, side="right")  # times of the grid at which a row is at risk
+        group = 2 * np.searchsorted(grid, times, side="right") - is_event
+        self._lengths = np.bincount(group, minlength=2 * self.size + 1)
+        self.deaths: Int = self._lengths[1::2].astype(np.int64)
+        self._groups = np.flatnonzero(self._lengths)
+        self._starts = (np.cumsum(self._lengths) - self._lengths)[self._groups]
+        self._parts: dict[tuple[int, int], tuple[Int, Int]] = {}
 
-    def at_risk(self, values: Float) -> Float:
-        """(K,): the sum of `values` (n,) over the rows at risk."""
-        between = add_by_index(values, self._passed, self.size + 1)[1:]
-        return np.cumsum(between[::-1])[::-1]
+    def at_risk(self, sums: Float) -> Float:
+        """(.., K): sums over the rows at risk from those over groups (.., 2K + 1)."""
+        between = sums[..., 1::2] + sums[..., 2::2]
+        return np.cumsum(between[..., ::-1], axis=-1)[..., ::-1]
 
-    def having_event(self, values: Float) -> Float:
-        """(K,): the sum of `values` (n,) over the rows that have their event."""
-        return add_by_index(values[self.event_rows], self.event_index, self.size)
+    def having_event(self, sums: Float) -> Float:
+        """(.., K): sums over the rows that have their event from those over groups (.., 2K + 1)."""
+        return sums[..., 1::2]
+
+    def sums(self, values: Float) -> Float:
+        """(2K + 1,): sums of `values` (n,) over groups."""
+        total = self.no_sums(())
+        self.add(total, values, slice(0, len(values)))
+        return total
+
+    def no_sums(self, shape: tuple[int, ...]) -> Float:
+        """(.., 2K + 1): zeros."""
+        return np.zeros((*shape, len(self._lengths)))
+
+    def add(self, total: Float, values: Float, rows: slice) -> None:
+        """Add to `total` (.., 2K + 1) the sums of the `values` of some rows (.., rows.stop - rows.start)."""
+        groups, starts = self._part(rows)
+        total[..., groups] += np.add.reduceat(values, starts, axis=-1)
+
+    def _part(self, rows: slice) -> tuple[Int, Int]:
+        """The groups to which rows that follow on each other belong, and where each starts among them."""
+        key = (rows.start, rows.stop)
+        if key not in self._parts:
+            first = int(np.searchsorted(self._starts, rows.start, side="right")) - 1
+            last = int(np.searchsorted(self._starts, rows.stop))
+            self._parts[key] = (self._groups[first:last], np.maximum(self._starts[first:last] - rows.start, 0))
+        return self._parts[key]
 
     def expected_events(self, weights: Float, ties: Ties) -> tuple[TieTerms, Float]:
         """The sums over denominators, and the events expected of each row (n,): weight times cumulative hazard."""
-        terms = tie_terms(self.at_risk(weights), self.having_event(weights), self.deaths, ties)
-        expected = self.accumulated(terms.first)
-        expected[self.event_rows] -= terms.first_a[self.event_index]
+        sums = self.sums(weights)
+        terms = tie_terms(self.at_risk(sums), self.having_event(sums), self.deaths, ties)
+        hazard = np.repeat(np.concatenate(([0.0], np.cumsum(terms.first))), 2)[1:]
+        hazard[1::2] -= terms.first_a
+        expected = np.repeat(hazard, self._lengths)
         expected *= weights
         return terms, expected
-
-    def accumulated(self, terms: Float) -> Float:
-        """(n,): for each row the sum of `terms` (K,) over the times at which it is at risk."""
-        return np.concatenate(([0.0], np.cumsum(terms)))[self._passed]
 
 
 class CoxRows(Prepared):
     """A region's table for Cox regression, sorted by time.
 
     Attributes:
-        times, is_event: (n,) sorted.
+        times, is_event: (n,) sorted, at each time events first.
         risk_sets: at the region's own distinct event times.
     """
 
@@ -122,9 +150,10 @@ class CoxRows(Prepared):
         times = table.column(duration)
         if not (times >= 0).all():
             raise LocalError(f"column {duration!r} has negative times")
-        order = np.argsort(times, kind="stable")
+        has_event = table.indicator(event)
+        order = np.lexsort((~has_event, times))
         self.times = times[order]
-        self.is_event = table.indicator(event)[order]
+        self.is_event = has_event[order]
         self.risk_sets = RiskSets(self.times, self.is_event, self.event_times())
         self._pooled: tuple[Float, RiskSets] | None = None
         events = int(self.is_event.sum())

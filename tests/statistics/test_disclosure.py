@@ -172,7 +172,7 @@ def test_a_point_at_which_the_martingale_residuals_are_two_patients_is_refused()
     assert isinstance(state.phase, Newton)
     scales = state.phase.likelihood.scales
     far = np.array([2.0 * scales.scale[0], 0.0])
-    weights = np.exp(far @ rows[0].design(scales.centre, scales.scale))
+    weights = np.exp(np.concatenate([far @ part for part in rows[0].design(scales.centre, scales.scale)]))
     _, expected = rows[0].risk_sets.expected_events(weights, "efron")
     check_effective(("age", "lab"), far, expected, Limits(min_effective=20.0))
     assert np.isfinite(state.phase.likelihood.contribution(rows[0], far, None)).all()

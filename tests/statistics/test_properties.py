@@ -1,6 +1,7 @@
 """What holds for every table: how rows are dealt out and in what units columns are does not matter, no honest value is
 out of its range, and no point is ever evaluated twice."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from hefed.statistics import Cox, FitResult, Limits, Logistic, Model, State, StatisticsError
 from hefed.statistics.arithmetic import Float
 from hefed.statistics.likelihood import Point
+from hefed.statistics.model import Prepared
 from hefed.statistics.newton import Newton
-from hefed.statistics.risk_sets import RiskSets, tie_terms
+from hefed.statistics.risk_sets import RiskSets, Ties, tie_terms
 from tests.statistics.driver import Sums, fit, split, table
 
 N = 120
@@ -229,18 +231,63 @@ def test_a_state_follows_from_the_opened_sums_alone() -> None:
 @given(st.integers(0, 10**6), st.integers(1, 8))
 @settings(max_examples=30, deadline=None)
 def test_sums_over_risk_sets_are_those_of_a_loop(seed: int, grid_size: int) -> None:
-    """Also at times of the grid at which this region has no event, or no patient left."""
+    """Also at times of the grid at which this region has no event, or no patient left, and in any blocks of rows."""
     random = np.random.default_rng(seed)
     times = np.sort(random.integers(0, 6, 12)).astype(float)
     grid = np.unique(random.integers(0, 9, grid_size)).astype(float)
     is_event = np.isin(times, grid) & (random.uniform(size=12) < 0.6)
+    order = np.lexsort((~is_event, times))
+    is_event = is_event[order]
     values = random.normal(size=12)
     sets = RiskSets(times, is_event, grid)
-    assert sets.at_risk(values) == pytest.approx([values[times >= t].sum() for t in grid])
-    assert sets.having_event(values) == pytest.approx([values[is_event & (times == t)].sum() for t in grid])
+    sums = sets.no_sums((2,))
+    cuts = [0, *np.unique(random.integers(1, 12, 3)).tolist(), 12]
+    for start, stop in pairwise(cuts):
+        sets.add(sums, np.array([values, 2.0 * values])[:, start:stop], slice(start, stop))
+    for total, factor in ((sets.sums(values), 1.0), (sums[0], 1.0), (sums[1], 2.0)):
+        at_risk = [factor * values[times >= t].sum() for t in grid]
+        having_event = [factor * values[is_event & (times == t)].sum() for t in grid]
+        assert sets.at_risk(total) == pytest.approx(at_risk)
+        assert sets.having_event(total) == pytest.approx(having_event)
     assert sets.deaths.tolist() == [int((is_event & (times == t)).sum()) for t in grid]
-    terms = random.normal(size=len(grid))
-    assert sets.accumulated(terms) == pytest.approx([terms[grid <= t].sum() for t in times])
+
+
+@given(st.integers(0, 10**6), st.sampled_from(["efron", "breslow"]))
+@settings(max_examples=30, deadline=None)
+def test_expected_events_are_those_of_a_loop(seed: int, ties: Ties) -> None:
+    random = np.random.default_rng(seed)
+    times = np.sort(random.integers(0, 6, 40)).astype(float)
+    is_event = random.uniform(size=40) < 0.5
+    order = np.lexsort((~is_event, times))
+    is_event, weights = is_event[order], random.uniform(0.1, 2.0, 40)
+    sets = RiskSets(times, is_event, np.unique(times[is_event]))
+    loop = np.zeros(40)
+    for t in np.unique(times[is_event]):
+        at_risk, dying = times >= t, is_event & (times == t)
+        deaths = int(dying.sum())
+        for k in range(deaths):
+            a = k / deaths if ties == "efron" else 0.0
+            share = weights * (at_risk - a * dying)
+            loop += share / share.sum()
+    assert sets.expected_events(weights, ties)[1] == pytest.approx(loop)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 40), st.sampled_from([0.0, 1.0, 1e6]))
+@settings(max_examples=30, deadline=None)
+def test_what_a_region_knows_of_its_columns_is_what_a_pass_over_them_finds(seed: int, rows: int, offset: float) -> None:
+    random = np.random.default_rng(seed)
+    columns = {"a": random.normal(offset, 1.0, rows), "b": np.full(rows, offset), "y": np.ones(rows)}
+    limits = Limits(min_effective=1.0)
+    prepared = Prepared(table(columns), ("a", "b"), rows, rows, None, limits)
+    centre, scale = random.normal(offset, 2.0, 2), np.array([0.5, 3.0])
+    both = np.array([columns["a"], columns["b"]])
+    away = both - centre[:, None]
+    assert prepared.reach(centre).tolist() == np.abs(away).max(axis=1).tolist()
+    assert prepared.squares(centre) == pytest.approx(np.square(away).sum(axis=1), rel=1e-9)
+    assert (prepared.squares(centre) <= rows * np.square(prepared.reach(centre))).all()
+    for again in (centre, centre, centre + 1.0):
+        design = np.concatenate(prepared.design(again, scale), axis=1)
+        assert (design == (both - again[:, None]) / scale[:, None]).all()
 
 
 def test_tie_terms_are_those_of_a_loop() -> None:
