@@ -1,8 +1,7 @@
 """One case of the load test: a real aggregator and its regions on loopback, followed to the end and measured.
 
 The aggregator is the process that `hefed simulate` starts. One contributor and one keyholder (who contributes too) have
-a process of their own, so that theirs can be told; all other regions share as many processes as there are cores. Relies
-on Linux: /proc, TCP_INFO.
+a process of their own, so that theirs can be told; all other regions share some. Relies on Linux: /proc, TCP_INFO.
 """
 
 import json
@@ -32,6 +31,8 @@ from hefed.study import Study
 
 ROOT = Path(__file__).parents[2]
 KEYHOLDERS, THRESHOLD = 3, 2
+TOGETHER = 20
+"""Regions in one process at most: with a hundred threads in turn, each waits too long."""
 PATIENCE = 1800
 """Seconds a phase may take: on a few cores, hundreds of regions stand in each other's way."""
 
@@ -199,10 +200,10 @@ def measure(case: Case, folder: Path) -> Measured:
 
 
 def _shared_out(names: list[str]) -> list[list[str]]:
-    """The first keyholder alone, the last contributor alone, and the others over the cores."""
-    cores = os.cpu_count() or 1
+    """The first keyholder alone, the last contributor alone, and the others over the cores, few enough in a process."""
     others = names[1:-1]
-    return [names[:1], names[-1:], *filter(None, (others[i::cores] for i in range(cores)))]
+    processes = max(os.cpu_count() or 1, -(-len(others) // TOGETHER))
+    return [names[:1], names[-1:], *filter(None, (others[i::processes] for i in range(processes)))]
 
 
 class _Host:
