@@ -69,8 +69,8 @@ class _Encoded:
     def __init__(self, precision: Precision, label: Label, values: Floats) -> None:
         self._precision, self._label, self._values = precision, label, values
 
-    def fill(self, first: int, group: Floats, used: int) -> None:
-        packing.encode(self._precision, self._label, self._values, first, group, used)
+    def fill(self, first: int, rows: Floats, used: int) -> None:
+        packing.encode(self._precision, self._label, self._values, first, rows, used)
 
 
 def _masks(key: ContributorKey, label: Label, engine: Engine) -> masking.Masks:
@@ -107,7 +107,7 @@ class _SealMasks:
         group[:, :used] = self._fresh[1, k]
         group -= self._a
         ring.multiply_add(self._profile, k, group, self._key, self._constant)
-        ring.inverse_transform(self._profile, k, group)
+        ring.inverse_stages(self._profile, k, group)
 
 
 # --- Adding up ------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ def verify_checks(
 
 
 def _check_residues(profile: Profile, data: NDArray[np.uint8], values: int, list_digest: bytes) -> NDArray[np.uint64]:
-    from hefed.crypto import kernels
+    from hefed.crypto import packing_kernels as kernels
 
     blocks = profile.blocks(values)
     x, y = _check_factors(profile, blocks, list_digest)

@@ -23,7 +23,15 @@ def encode_parts(*parts: Part) -> bytes:
 
 def tagged_hash(tag: str, *parts: Part) -> bytes:
     """`H`: the 32-byte SHA-256 of the tag and the parts."""
-    return hashlib.sha256(encode_parts("hefed/1 " + tag, *parts)).digest()
+    digest = hashlib.sha256()
+    for part in ("hefed/1 " + tag, *parts):
+        # Long parts are hashed where they are.
+        if isinstance(part, bytes):
+            digest.update(len(part).to_bytes(8, "little"))
+            digest.update(part)
+        else:
+            digest.update(encode_parts(part))
+    return digest.digest()
 
 
 def prf(key: bytes, tag: str, *parts: Part) -> bytes:

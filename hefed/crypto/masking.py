@@ -18,15 +18,15 @@ from hefed.crypto.ring import LANES, Floats, RingKey
 class Messages(Protocol):
     """Where the integers to be encrypted come from, in order."""
 
-    def fill(self, first: int, group: Floats, used: int) -> None:
-        """Write the integers from value `first` on, block by block, to the first lanes of a lane group."""
+    def fill(self, first: int, rows: Floats, used: int) -> None:
+        """Write the integers from value `first` on to the first `used` of eight blocks, shape (8, N)."""
 
 
 class Masks(Protocol):
     """Where the polynomials that hide the messages come from, in order."""
 
     def fill(self, k: int, group: Floats, first_block: int, used: int) -> None:
-        """Write residues of coefficients, modulo prime number k, of the next blocks to the first lanes of a group."""
+        """Write the next blocks, modulo prime number k, short of `ring.untwist`, to the first lanes of a group."""
 
 
 class PublicProducts:
@@ -38,10 +38,9 @@ class PublicProducts:
         self._sources = [sampling.UniformSource(profile, label.public_key, k) for k in range(len(profile.primes))]
 
     def fill(self, k: int, group: Floats, first_block: int, used: int) -> None:
-        """Residues of the next blocks; blocks are asked for in order."""
-        self._sources[k].fill(group, used)
-        ring.multiply(self._profile, k, group, self._key)
-        ring.inverse_transform(self._profile, k, group)
+        """The next blocks short of `ring.untwist`; blocks are asked for in order."""
+        self._sources[k].fill_products(group, used, self._key)
+        ring.inverse_stages(self._profile, k, group)
 
 
 def groups(label: Use) -> Iterator[tuple[int, int]]:
@@ -58,17 +57,18 @@ def masked(label: Use, masks: Masks, noise_key: bytes, variance: Fraction, messa
     profile = label.profile
     packer = packing.Packer(profile, label.values)
     noise_source = sampling.NoiseSource(profile, noise_key, variance)
-    noise, message = ring.lane_group(profile), ring.lane_group(profile)
-    residues = np.zeros((len(profile.primes), profile.ring_degree, LANES))
+    noise, message = ring.block_rows(profile), ring.block_rows(profile)
+    group = np.zeros((len(profile.primes), profile.ring_degree, LANES))
+    twists, ratios = ring.twists_of(profile)
+    moduli, widths = np.array(profile.primes, np.float64), packing.widths_of(profile)
     for first, used in groups(label):
         noise_source.fill(noise, used)
         if messages is not None:
             messages.fill(first * profile.ring_degree, message, used)
-        for k, p in enumerate(profile.primes):
-            masks.fill(k, residues[k], first, used)
-            if messages is None:
-                kernels.add_noise(residues[k], noise, float(p))
-            else:
-                kernels.add_noise_and_message(residues[k], noise, message, float(p), 1.0 / p)
-        packer.add(residues.transpose(2, 0, 1))
+        for k in range(len(profile.primes)):
+            masks.fill(k, group[k], first, used)
+        with packer.group() as packed:
+            kernels.finish(
+                group, twists, ratios, noise.ravel(), message.ravel(), messages is not None, moduli, widths, packed
+            )
     return packer.finish()

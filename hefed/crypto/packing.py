@@ -4,6 +4,8 @@ Relies on `kernels`. Bytes are hostile: length, every residue and the filling ar
 """
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
@@ -26,69 +28,84 @@ def primes_of(profile: Profile) -> NDArray[np.int64]:
 
 
 @lru_cache(maxsize=16)
-def _powers_of_two(offset: int, sign: int) -> Floats:
-    """2**(sign (x - offset)) for every exponent x that a label allows: all exact, none subnormal."""
+def _powers_of_two(capacity: int) -> Floats:
+    """2**(x - C) for every exponent x that a label allows: all exact, none subnormal."""
     exponents = np.arange(MIN_EXPONENT, MAX_EXPONENT + 1)
-    return np.ldexp(1.0, sign * (exponents - offset))
+    return np.ldexp(1.0, exponents - capacity)
 
 
-def encode(precision: Precision, label: Label, values: Floats, first: int, group: Floats, used: int) -> None:
-    """The integers of the values from `first` on (a multiple of N), block by block, into the lanes of a group (N, 8).
+def encode(precision: Precision, label: Label, values: Floats, first: int, rows: Floats, used: int) -> None:
+    """The integers of the values from `first` on (a multiple of N) to the first `used` of eight blocks, shape (8, N).
 
     m = round-half-even(v 2**(C - x)), exactly. Raises RangeError for a value that is not finite or above 2**x.
     """
     from hefed.crypto import kernels
 
     capacity = precision.capacity_bits
-    powers, limit = _powers_of_two(capacity, -1), 2.0**capacity
-    if kernels.encode(values, label.exponents, powers, MIN_EXPONENT, limit, first, used, group):
+    last = first + used * precision.profile.ring_degree
+    some, exponents, integers = values[first:last], label.exponents[first:last], rows.ravel()
+    if kernels.encode(some, exponents, capacity, 2.0**capacity, integers[: some.size]):
         outside = ~(np.abs(values) <= np.ldexp(1.0, label.exponents))
         raise RangeError(int(np.argmax(outside)))
+    integers[some.size : last - first] = 0.0
 
 
 def decode(precision: Precision, label: Label, limbs: NDArray[np.int64]) -> Floats:
     """The float64 nearest to X 2**(x - C) for integers X given as two 64-bit limbs each, |X| < 2**93."""
-    from hefed.crypto import kernels
+    from hefed.crypto import packing_kernels as kernels
 
     values = np.empty(label.values)
-    kernels.decode(limbs, label.exponents, _powers_of_two(precision.capacity_bits, 1), MIN_EXPONENT, values)
+    kernels.decode(limbs, label.exponents, _powers_of_two(precision.capacity_bits), MIN_EXPONENT, values)
     return values
 
 
 class Packer:
-    """Packs a vector of `values` values, a lane group (or any array of residues) at a time."""
+    """Packs a vector of `values` values, group by group, into the bytes that `finish` returns, without a copy."""
 
     def __init__(self, profile: Profile, values: int) -> None:
-        self._profile, self._left = profile, values
+        self._profile, self._values, self._next = profile, values, 0
         self._widths = widths_of(profile)
-        self._part = np.empty(0, np.uint8)
-        self._packed = io.BytesIO()
+        self._file = io.BytesIO(bytes(profile.packed_size(values)))
+        self._packed = np.frombuffer(self._file.getbuffer(), np.uint8)
 
     def add(self, residues: Floats) -> None:
         """The next values: residues of shape (blocks, primes, block size), filled in order until all are packed.
 
         Every block but the last of a vector has N values, or there is one block for all values.
         """
-        from hefed.crypto import kernels
+        from hefed.crypto import packing_kernels as kernels
 
         blocks, _, size = residues.shape
-        count = min(self._left, blocks * size)
-        size_packed = self._profile.packed_size(count)
-        if self._part.size < size_packed:
-            self._part = np.empty(size_packed, np.uint8)
-        part = self._part[:size_packed]
-        kernels.pack(residues, self._widths, count, part)
-        self._packed.write(part.data)
-        self._left -= count
+        count = min(self._values - self._next, blocks * size)
+        start = self._next * self._profile.bits_per_value // 8
+        kernels.pack(residues, self._widths, count, self._packed[start:])
+        self._next += count
+
+    @contextmanager
+    def group(self) -> Iterator[NDArray[np.uint8]]:
+        """Where the next eight blocks are to be packed, the values at the end that the vector has not left out."""
+        full = LANES * self._profile.ring_degree
+        count = min(self._values - self._next, full)
+        start = self._next * self._profile.bits_per_value // 8
+        if count == full:
+            yield self._packed[start : start + self._profile.packed_size(full)]
+        else:
+            whole = np.empty(self._profile.packed_size(full), np.uint8)
+            yield whole
+            part = self._packed[start : start + self._profile.packed_size(count)]
+            part[:] = whole[: part.size]
+            part[-1] &= 0xFF >> (8 * part.size - count * self._profile.bits_per_value)
+        self._next += count
 
     def finish(self) -> bytes:
         """The packed vector."""
-        return self._packed.getvalue()
+        del self._packed  # BytesIO hands its bytes out without a copy once nobody else can write to them
+        return self._file.getvalue()
 
 
 def checked(profile: Profile, packed: bytes, values: int) -> NDArray[np.uint8]:
     """The bytes of a packed vector as an array, after every check. Raises MalformedError."""
-    from hefed.crypto import kernels
+    from hefed.crypto import packing_kernels as kernels
 
     size = profile.packed_size(values)
     if len(packed) != size:
@@ -110,7 +127,7 @@ def residue_array(profile: Profile, values: int) -> Floats:
 
 def add_packed(profile: Profile, data: NDArray[np.uint8], values: int, total: Floats) -> None:
     """Add a packed vector that was `checked` to a residue array, modulo each prime."""
-    from hefed.crypto import kernels
+    from hefed.crypto import packing_kernels as kernels
 
     kernels.add_packed(data, widths_of(profile), primes_of(profile), values, total)
 
@@ -124,7 +141,7 @@ def pack_array(profile: Profile, residues: Floats, values: int) -> bytes:
 
 def unpack_lanes(profile: Profile, data: NDArray[np.uint8], first: int, count: int) -> Floats:
     """At most eight blocks of a `checked` vector, from value `first` on, as lane groups: shape (primes, N, 8)."""
-    from hefed.crypto import kernels
+    from hefed.crypto import packing_kernels as kernels
 
     degree = profile.ring_degree
     residues = np.zeros((len(profile.primes), LANES * degree))
@@ -137,7 +154,7 @@ def integers(profile: Profile, residues: Floats, values: int, largest: int) -> t
 
     The second answer is the index of the first integer above `largest` in magnitude, or -1. Overwrites `residues`.
     """
-    from hefed.crypto import kernels
+    from hefed.crypto import packing_kernels as kernels
 
     first, last = profile.primes[0], profile.primes[-1]
     factor = pow(first, -1, last) if len(profile.primes) == 2 else 0
@@ -155,7 +172,7 @@ def pack(profile: Profile, residues: NDArray[np.uint64]) -> bytes:
 
 def unpack(profile: Profile, packed: bytes, values: int) -> NDArray[np.uint64]:
     """The residues, shape (primes, K), of a packed vector. Raises MalformedError."""
-    from hefed.crypto import kernels
+    from hefed.crypto import packing_kernels as kernels
 
     data = checked(profile, packed, values)
     residues = np.zeros((len(profile.primes), values))

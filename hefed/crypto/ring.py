@@ -60,6 +60,11 @@ def lane_group(profile: Profile) -> Floats:
     return np.zeros((profile.ring_degree, LANES))
 
 
+def block_rows(profile: Profile) -> Floats:
+    """Zeros for eight blocks one after another, shape (8, N)."""
+    return np.zeros((LANES, profile.ring_degree))
+
+
 def centred(profile: Profile, residues: NDArray[np.uint64]) -> Floats:
     """The integers of least magnitude for residues of shape (..., primes, K)."""
     primes = np.array(profile.primes, np.int64)[:, None]
@@ -94,12 +99,26 @@ def multiply_add(profile: Profile, k: int, group: Floats, key: RingKey, summand:
     kernels.multiply_add(group, key.value[k], key.ratio[k], summand, float(profile.primes[k]))
 
 
-def inverse_transform(profile: Profile, k: int, group: Floats) -> None:
-    """Transform form, of magnitude at most 2p, to residues of the coefficients, in place."""
+def inverse_stages(profile: Profile, k: int, group: Floats) -> None:
+    """The inverse transform but for its last step, `untwist`, in place; magnitudes at most 1.6 p."""
     from hefed.crypto import kernels
 
     roots = roots_of(profile.ring_degree, profile.primes[k])
-    kernels.inverse(group, roots.inverse, roots.inverse_ratio, roots.twist, roots.twist_ratio, float(profile.primes[k]))
+    kernels.inverse_stages(group, roots.inverse, roots.inverse_ratio, float(profile.primes[k]))
+
+
+def untwist(profile: Profile, k: int, group: Floats) -> None:
+    """The last step of the inverse transform, in place: residues of the coefficients."""
+    from hefed.crypto import kernels
+
+    roots = roots_of(profile.ring_degree, profile.primes[k])
+    kernels.untwist(group, roots.twist, roots.twist_ratio, float(profile.primes[k]))
+
+
+def inverse_transform(profile: Profile, k: int, group: Floats) -> None:
+    """Transform form, of magnitude at most 1.6 p, to residues of the coefficients, in place."""
+    inverse_stages(profile, k, group)
+    untwist(profile, k, group)
 
 
 def forward_transform(profile: Profile, k: int, group: Floats) -> None:
@@ -109,6 +128,13 @@ def forward_transform(profile: Profile, k: int, group: Floats) -> None:
     p = profile.primes[k]
     roots = roots_of(profile.ring_degree, p)
     kernels.forward(group, roots.forward, roots.forward_ratio, float(p), 1.0 / p)
+
+
+@lru_cache(maxsize=4)
+def twists_of(profile: Profile) -> tuple[Floats, Floats]:
+    """What `untwist` multiplies with, and the same divided by the prime, for all primes: shape (primes, N)."""
+    roots = [roots_of(profile.ring_degree, p) for p in profile.primes]
+    return np.stack([r.twist for r in roots]), np.stack([r.twist_ratio for r in roots])
 
 
 @lru_cache(maxsize=8)

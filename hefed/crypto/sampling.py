@@ -17,15 +17,17 @@ from numpy.typing import NDArray
 
 from hefed.crypto.errors import CryptoError
 from hefed.crypto.parameters import Profile, ceil_sqrt
-from hefed.crypto.ring import LANES, Floats
+from hefed.crypto.ring import LANES, Floats, RingKey
 
 _WORD_BYTES = 6
-_PADDING = 8  # a word is read as eight bytes
+_PADDING = 16  # words are read as eight bytes each, or eight words as 64
 _SPARE_BLOCKS = 1 << 32  # distance, in cipher blocks, of the spare words of two polynomials
 _TABLE_SIGMAS = 11
 _TABLE_BITS = 127
 _FRACTION_BITS = 320  # of the fixed-point numbers behind the table
 _GUARD_BITS = 128  # fraction bits of a threshold that are looked at before they are cut off
+_ZEROS = memoryview(bytes(1 << 16))  # what a keystream is made of, small enough to stay in the cache
+_UNDECIDED = 0xFFFF  # above every magnitude
 _DOUBT = 1 << (_GUARD_BITS - 100)  # what the error of a threshold stays below
 
 
@@ -48,12 +50,9 @@ class Keystream:
 
     def fill(self, out: NDArray[np.uint8]) -> None:
         """The next out.size bytes of the stream."""
-        self._encryptor.update_into(_zeros(out.size), out.data)
-
-
-@lru_cache(maxsize=4)
-def _zeros(size: int) -> bytes:
-    return bytes(size)
+        for start in range(0, out.size, len(_ZEROS)):
+            part = out[start : start + len(_ZEROS)]
+            self._encryptor.update_into(_ZEROS[: part.size], part.data)
 
 
 # --- Uniform polynomials --------------------------------------------------------------------------
@@ -80,6 +79,22 @@ class UniformSource:
         if rejected:
             for lane in range(used):
                 self._mend(group, lane)
+        self._block += used
+
+    def fill_products(self, group: Floats, used: int, key: RingKey) -> None:
+        """Write the next `used` polynomials times a key to the first lanes of a lane group, not reduced.
+
+        The other lanes hold numbers of the same magnitude.
+        """
+        from hefed.crypto import kernels
+
+        self._stream.fill(self._buffer[: used * self._bytes])
+        value, ratio = key.value[self._k], key.ratio[self._k]
+        if kernels.load_products(self._buffer, self._width, self._prime, value, ratio, group):
+            kernels.load_words(self._buffer, self._width, self._prime, used, group)
+            for lane in range(used):
+                self._mend(group, lane)
+            kernels.multiply(group, value, ratio, float(self._prime))
         self._block += used
 
     def _mend(self, group: Floats, lane: int) -> None:
@@ -120,6 +135,7 @@ class NoiseTable:
     thresholds: tuple[int, ...]  # C_0, ..., C_{B-1}, below 2**127
     upper: NDArray[np.uint64]  # their upper 63 bits, between two entries above all words
     first: NDArray[np.uint32]  # for the leading bits of a word, where the search begins
+    decided: NDArray[np.uint16]  # the same where leading bits decide, _UNDECIDED where not
     shift: np.uint64
 
 
@@ -162,11 +178,15 @@ def _exponential(one: int, x: Fraction) -> int:
 def _with_guide(thresholds: tuple[int, ...]) -> NoiseTable:
     upper = np.array([c >> 64 for c in thresholds], np.uint64)
     above = np.array([2**64 - 1], np.uint64)
-    bits = min(14, len(thresholds).bit_length() + 2)
+    bits = min(14, len(thresholds).bit_length() + 6)
     shift = 63 - bits
     starts = np.arange(1 << bits, dtype=np.uint64) << np.uint64(shift)
+    ends = starts + np.uint64((1 << shift) - 1)
     first = np.searchsorted(upper, starts, side="right").astype(np.uint32)
-    return NoiseTable(thresholds, np.concatenate([above, upper, above]), first, np.uint64(shift))
+    # Where a threshold lies in a range, its first magnitude included, the search decides, and sees ties.
+    below = np.searchsorted(upper, starts, side="left")
+    decided = np.where(below == np.searchsorted(upper, ends, side="right"), below, _UNDECIDED).astype(np.uint16)
+    return NoiseTable(thresholds, np.concatenate([above, upper, above]), first, decided, np.uint64(shift))
 
 
 class NoiseSource:
@@ -178,23 +198,23 @@ class NoiseSource:
         self._stream = open_stream(key, 0, 0)
         self._buffer = np.empty(LANES * self._degree, np.uint64)
 
-    def fill(self, group: Floats, used: int) -> None:
-        """Write the noise of the next `used` blocks to the first lanes of a lane group (N, 8)."""
+    def fill(self, rows: Floats, used: int) -> None:
+        """Write the noise of the next `used` blocks to the first of eight blocks, shape (8, N)."""
         from hefed.crypto import kernels
 
         words = self._buffer[: used * self._degree]
         self._stream.fill(words.view(np.uint8))
         table = self._table
-        if kernels.sample(self._buffer, table.upper, table.first, table.shift, used, group):
-            self._settle_ties(words, group)
+        noise = rows.ravel()[: words.size]
+        if kernels.sample(words, table.decided, table.upper, table.first, table.shift, noise):
+            self._settle_ties(words, noise)
         self._block += used
 
-    def _settle_ties(self, words: NDArray[np.uint64], group: Floats) -> None:
+    def _settle_ties(self, words: NDArray[np.uint64], noise: Floats) -> None:
         """Draw again, with second words, where the first did not decide; one word in 2**47 or more is such a tie."""
         second = np.empty_like(words)
         self._open(self._key, 1, self._block * 8 * self._degree // 16).fill(second.view(np.uint8))
         for position in np.flatnonzero(np.isin(words >> np.uint64(1), self._table.upper)):
             word = int(words[position])
             magnitude = bisect.bisect_right(self._table.thresholds, ((word >> 1) << 64) | int(second[position]))
-            lane, j = divmod(int(position), self._degree)
-            group[j, lane] = -magnitude if word & 1 else magnitude
+            noise[position] = -magnitude if word & 1 else magnitude

@@ -59,6 +59,7 @@ def own_noise(federation, i):
     secret = federation.keys[i].secret_polynomial(profile)
     masks, group = PublicProducts(federation.label, secret), ring.lane_group(profile)
     masks.fill(0, group, 0, profile.blocks(values))
+    ring.untwist(profile, 0, group)
     p = profile.primes[0]
     product = group.T.reshape(-1)[:values].astype(np.int64)
     contribution = packing.unpack(profile, federation.encrypt(i), values)[0].astype(np.int64)

@@ -26,10 +26,10 @@ def label_of(profile, exponents, contributors=3):
 def encoded(precision, values, exponents):
     """The integers of at most eight blocks of values."""
     profile = precision.profile
-    group = ring.lane_group(profile)
+    rows = ring.block_rows(profile)
     used = profile.blocks(len(values))
-    packing.encode(precision, label_of(profile, exponents), np.array(values, np.float64), 0, group, used)
-    return [int(m) for m in group.T.reshape(-1)[: len(values)]]
+    packing.encode(precision, label_of(profile, exponents), np.array(values, np.float64), 0, rows, used)
+    return [int(m) for m in rows.ravel()[: len(values)]]
 
 
 def limbs_of(integers):

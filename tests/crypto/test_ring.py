@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hefed.crypto import kernels, ring
+from hefed.crypto import kernels, packing, ring
 from hefed.crypto.parameters import PROFILES
 
 CASES = [(profile, k) for profile in PROFILES.values() for k in range(len(profile.primes))]
@@ -114,6 +114,29 @@ def test_multiply_and_add_agree_with_integers(profile, k):
     assert np.all(np.abs(group) < 2 * p)
 
 
+def finished(profile, k, residues, noise, message):
+    """What `finish` packs, modulo prime k, when the last step of the transform gives these residues."""
+    primes = len(profile.primes)
+    groups = np.zeros((primes, profile.ring_degree, ring.LANES))
+    groups[k] = residues
+    twists = np.ones((primes, profile.ring_degree))
+    moduli = np.array(profile.primes, np.float64)
+    packed = np.zeros(profile.packed_size(8 * profile.ring_degree), np.uint8)
+    other = noise if message is None else message
+    kernels.finish(
+        groups,
+        twists,
+        twists / moduli[:, None],
+        noise.T.ravel(),
+        other.T.ravel(),
+        message is not None,
+        moduli,
+        packing.widths_of(profile),
+        packed,
+    )
+    return packing.unpack(profile, packed.tobytes(), 8 * profile.ring_degree)[k].reshape(8, -1)
+
+
 @pytest.mark.parametrize(("profile", "k"), CASES, ids=IDS)
 def test_noise_and_messages_carry_residues_over_both_ends(profile, k):
     p = profile.primes[k]
@@ -130,12 +153,11 @@ def test_noise_and_messages_carry_residues_over_both_ends(profile, k):
     residues, noise, message = (np.zeros((profile.ring_degree, ring.LANES)) for _ in range(3))
     for j, case in enumerate(cases):
         residues[j], noise[j], message[j] = case
-    with_message = residues.copy()
-    kernels.add_noise(residues, noise, float(p))
-    kernels.add_noise_and_message(with_message, noise, message, float(p), 1.0 / p)
+    without_message = finished(profile, k, residues, noise, None)
+    with_message = finished(profile, k, residues, noise, message)
     for j, (c, e, m) in enumerate(cases):
-        assert residues[j].tolist() == [(c + e) % p] * ring.LANES
-        assert with_message[j].tolist() == [(c + e + m) % p] * ring.LANES
+        assert without_message[:, j].tolist() == [(c + e) % p] * ring.LANES
+        assert with_message[:, j].tolist() == [(c + e + m) % p] * ring.LANES
 
 
 @pytest.mark.parametrize(("profile", "k"), CASES, ids=IDS)
@@ -144,9 +166,9 @@ def test_messages_far_above_the_prime_are_reduced_exactly(profile, k):
     shape = (profile.ring_degree, ring.LANES)
     message = np.rint(np.ldexp(rng.uniform(-1, 1, shape), rng.integers(0, profile.modulus_bits - 1, shape)))
     residues = np.full(shape, float(p - 1))
-    kernels.add_noise_and_message(residues, np.zeros(shape), message, float(p), 1.0 / p)
-    expected = [(p - 1 + int(m)) % p for m in message.reshape(-1).tolist()]
-    assert residues.reshape(-1).tolist() == expected
+    made = finished(profile, k, residues, np.zeros(shape), message)
+    expected = [(p - 1 + int(m)) % p for m in message.T.reshape(-1).tolist()]
+    assert made.reshape(-1).tolist() == expected
 
 
 def test_a_ring_key_says_nothing_of_itself_and_can_be_erased():

@@ -66,11 +66,11 @@ def independent_thresholds(variance):
 
 def noise_of_words(words, variance, second=b"", profile=COMPACT):
     """What the sampler makes of chosen words of one block."""
-    group = np.zeros((profile.ring_degree, LANES))
+    rows = np.zeros((LANES, profile.ring_degree))
     data = np.zeros(profile.ring_degree, np.uint64)
     data[: len(words)] = words
-    NoiseSource(profile, KEY, variance, canned({(0, 0): data.tobytes(), (1, 0): second})).fill(group, 1)
-    return group[: len(words), 0].astype(int).tolist()
+    NoiseSource(profile, KEY, variance, canned({(0, 0): data.tobytes(), (1, 0): second})).fill(rows, 1)
+    return rows[0, : len(words)].astype(int).tolist()
 
 
 # --- Keystreams -----------------------------------------------------------------------------------
@@ -219,21 +219,21 @@ def test_ties_are_settled_in_the_right_block_and_lane():
     for position, second in [(5 * n + 17, 2**64 - 1), (8 * n + 1, 2**64 - 1), (8 * n + 2, 0)]:
         words[position], seconds[position] = 2 * (c >> 64), second
     streams = {(0, 0): words.tobytes(), (1, 0): seconds.tobytes(), (1, 8 * 8 * n // 16): seconds[8 * n :].tobytes()}
-    source, group = NoiseSource(COMPACT, KEY, variance, canned(streams)), np.zeros((n, LANES))
-    source.fill(group, 8)
-    assert (group[17, 5], np.count_nonzero(group)) == (3, 1)
-    source.fill(group, 1)
-    assert group[:3, 0].tolist() == [0, 3, 2]
+    source, rows = NoiseSource(COMPACT, KEY, variance, canned(streams)), np.zeros((LANES, n))
+    source.fill(rows, 8)
+    assert (rows[5, 17], np.count_nonzero(rows)) == (3, 1)
+    source.fill(rows, 1)
+    assert rows[0, :3].tolist() == [0, 3, 2]
 
 
 def sampled(variance, blocks, key=KEY):
     """Noise of many blocks, shape (blocks, N)."""
-    source, group = NoiseSource(COMPACT, key, variance), np.zeros((COMPACT.ring_degree, LANES))
+    source, rows = NoiseSource(COMPACT, key, variance), np.zeros((LANES, COMPACT.ring_degree))
     parts = []
     for start in range(0, blocks, LANES):
         used = min(LANES, blocks - start)
-        source.fill(group, used)
-        parts.append(group[:, :used].T.astype(int))
+        source.fill(rows, used)
+        parts.append(rows[:used].astype(int))
     return np.concatenate(parts)
 
 

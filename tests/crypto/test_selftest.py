@@ -21,13 +21,14 @@ def test_a_right_machine_passes_quickly(profile):
 
 
 def wrong_product(monkeypatch):
-    real = kernels.multiply
+    real = kernels.load_products
 
-    def multiply(group, key, ratio, modulus):
-        real(group, key, ratio, modulus)
-        group[3, 0] += 1
+    def load_products(*args):
+        rejected = real(*args)
+        args[-1][3, 0] += 1
+        return rejected
 
-    monkeypatch.setattr(kernels, "multiply", multiply)
+    monkeypatch.setattr(kernels, "load_products", load_products)
 
 
 def wrong_transform(monkeypatch):

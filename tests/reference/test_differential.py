@@ -83,14 +83,14 @@ def test_encoding_agrees(profile, contributors, pairs):
         expected = [reference.encode_value(v, x, precision.capacity_bits) for v, x in pairs]
     except primitives.RefusedError:
         expected = None
-    group = ring.lane_group(profile)
+    rows = ring.block_rows(profile)
     label = made_up_label(profile, contributors, exponents)
     if expected is None:
         with pytest.raises(RangeError):
-            packing.encode(precision, label, values, 0, group, 1)
+            packing.encode(precision, label, values, 0, rows, 1)
     else:
-        packing.encode(precision, label, values, 0, group, 1)
-        assert [int(m) for m in group[: len(pairs), 0]] == expected
+        packing.encode(precision, label, values, 0, rows, 1)
+        assert [int(m) for m in rows[0, : len(pairs)]] == expected
 
 
 @given(profiles, st.data())
@@ -292,8 +292,8 @@ def test_uniform_polynomials_agree(key, first, blocks):
 @settings(max_examples=10, deadline=None)
 def test_noise_agrees(key, contributors):
     variance = primitives.variance_answer(contributors)
-    group = ring.lane_group(COMPACT)
-    sampling.NoiseSource(COMPACT, key, variance).fill(group, 2)
+    rows = ring.block_rows(COMPACT)
+    sampling.NoiseSource(COMPACT, key, variance).fill(rows, 2)
     for block in range(2):
         expected = primitives.gaussian(primitives.COMPACT, key, variance, block, 40)
-        assert group[:40, block].tolist() == expected
+        assert rows[block, :40].tolist() == expected

@@ -156,18 +156,18 @@ def test_gaussian_samples(entry, which):
     source = sampling.NoiseSource(
         profile, bytes(32), Fraction(entry["variance"]), lambda key, lane, offset: GivenWords(words[lane])
     )
-    group = ring.lane_group(profile)
-    source.fill(group, 1)
-    assert group[: len(samples), 0].tolist() == [one["sample"] for one in samples]
+    rows = ring.block_rows(profile)
+    source.fill(rows, 1)
+    assert rows[0, : len(samples)].tolist() == [one["sample"] for one in samples]
 
 
 @pytest.mark.parametrize("entry", read("gaussian")["noise"])
 def test_gaussian_noise(entry):
     profile = profile_of(entry["profile"])
     source = sampling.NoiseSource(profile, bytes.fromhex(entry["key"]), Fraction(entry["variance"]))
-    group = ring.lane_group(profile)
-    source.fill(group, 8)  # blocks 0 to 7
-    noise = group[:, entry["block"]].astype("<i8")
+    rows = ring.block_rows(profile)
+    source.fill(rows, 8)  # blocks 0 to 7
+    noise = rows[entry["block"]].astype("<i8")
     assert noise[:8].tolist() == entry["first"]
     assert hashlib.sha256(noise.tobytes()).hexdigest() == entry["sha256_int64"]
 
@@ -203,10 +203,10 @@ def test_values(entry):
     assert precision.tail == entry["tail"]
     assert precision.capacity_bits == entry["capacity"]
     encoded = entry["encoded"]
-    group = ring.lane_group(precision.profile)
+    rows = ring.block_rows(precision.profile)
     label = one_value_label(precision, [one["exponent"] for one in encoded])
-    packing.encode(precision, label, np.array([float(one["value"]) for one in encoded]), 0, group, 1)
-    assert [str(int(m)) for m in group[: len(encoded), 0]] == [one["integer"] for one in encoded]
+    packing.encode(precision, label, np.array([float(one["value"]) for one in encoded]), 0, rows, 1)
+    assert [str(int(m)) for m in rows[0, : len(encoded)]] == [one["integer"] for one in encoded]
     decoded = entry["decoded"]
     label = one_value_label(precision, [one["exponent"] for one in decoded])
     limbs = b"".join(int(one["integer"]).to_bytes(16, "little", signed=True) for one in decoded)
