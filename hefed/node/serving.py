@@ -111,6 +111,7 @@ def serve_aggregator(
 ) -> None:
     """Runs an aggregator until the lifeline is cut; tells `announce` where it listens. Raises NodeError."""
     allow_many_files()
+    test_engines()  # it also loads the compiled kernels, for which the first round of a study would wait
     identity = Identity.load(folder)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     link = AggregatorLink(context, identity, roster, endpoint)
