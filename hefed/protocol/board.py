@@ -73,12 +73,12 @@ class Board:
             raise ProtocolError("nothing has been dealt yet")
         return tuple(self.dealing.keyholders)
 
-    @property
+    @cached_property
     def subsets(self) -> tuple[tuple[int, ...], ...]:
         """The sets T, one seed each."""
         return subsets(len(self.dealt_keyholders), self.threshold)
 
-    @property
+    @cached_property
     def precision(self) -> Precision:
         """Scale and noise of this study's sums."""
         return Precision(self.profile, len(self.dealt_keyholders), self.threshold, len(self.study.contributors))

@@ -140,7 +140,7 @@ class Member:
 
     def forget(self) -> None:
         """Erases keys from memory, as far as Python allows."""
-        for part in (self.contributor, self.keyholder):
+        for part in (self.contributor, self.keyholder, self.reader):
             if part is not None:
                 part.forget()
 

@@ -65,6 +65,7 @@ class ReaderPart:
         self.rounds_opened = 0
         self.checked: list[bool] = []
         self._decision_salt = b""
+        self._content_keys: dict[str, bytes] = {}
 
     def _reading_key(self) -> SealingKey:
         return SealingKey(self._vault.get_or_create("reading key", SealingKey.new_secret))
@@ -72,6 +73,19 @@ class ReaderPart:
     def reading_key(self) -> bytes:
         """The public key that content keys are sealed to."""
         return self._reading_key().public
+
+    def _content_key(self, keyholder: str) -> bytes:
+        """That of a keyholder, opened once. Raises SealError when what it acknowledged with does not open."""
+        if keyholder not in self._content_keys:
+            board = self._board
+            context = content_key_context(board.study_digest, keyholder, self._name)
+            sealed = board.acknowledgement(keyholder).content_keys[self._name]
+            self._content_keys[keyholder] = self._reading_key().open(sealed, context)
+        return self._content_keys[keyholder]
+
+    def forget(self) -> None:
+        """Drops the keyholders' content keys from memory, as far as Python allows."""
+        self._content_keys.clear()
 
     @property
     def finished(self) -> bool:
@@ -112,10 +126,7 @@ class ReaderPart:
     def _take_answer(self, message: m.Message, content: m.Answer, sealed: bytes) -> None:
         board, record, keyholder = self._board, self._board.rounds[content.round], message.sender
         try:
-            content_key = self._reading_key().open(
-                board.acknowledgement(keyholder).content_keys[self._name],
-                content_key_context(board.study_digest, keyholder, self._name),
-            )
+            content_key = self._content_key(keyholder)
             context = answer_context(record.first.label, keyholder, record.open_digests[content.attempt - 1])
             plain = open_content(content_key, sealed, context)
             packed, hashes = unpack_answers(plain, board.profile.packed_size(record.first.values))
