@@ -2,7 +2,8 @@
 #
 #   make demo    set up, then three regions fit a Cox model; needs Python >= 3.11 and nothing else
 #   make test    set up, then all tests
-#   make bench   what each step of an encrypted round costs
+#   make bench   what each step of an encrypted round costs, in short: bench.json
+#   make ratios  the same in full, against other programs: benchmarks/results; up to an hour, wants a quiet machine
 #   make load    what an aggregator needs for many regions and long vectors: minutes
 #   make lint    style         make types    static types
 #   make wheelhouse            a folder and a tar file to install hefed from, without internet
@@ -14,7 +15,7 @@ READY  := $(VENV)/.ready
 DEMO   ?= demo
 WHEELHOUSE ?= wheelhouse
 
-.PHONY: demo test bench load lint types format wheelhouse requirements clean
+.PHONY: demo test bench peers ratios performance load lint types format wheelhouse requirements clean
 
 demo: $(READY)
 	@echo 'The three tables are one public data set of one hospital, dealt out by row number; they are not the patients of'
@@ -26,7 +27,26 @@ test: $(READY)
 	$(VENV)/bin/python -m pytest
 
 bench: $(READY)
-	$(VENV)/bin/python -m pytest benchmarks --benchmark-max-time=0.2 --benchmark-columns=min,median,rounds
+	$(VENV)/bin/python -m pytest benchmarks --benchmark-max-time=0.1 --benchmark-min-rounds=3 \
+		--benchmark-columns=min,median,rounds --benchmark-json=bench.json
+
+# Peers have environments of their own, so that they change nothing of hefed's. What a registry does not have is left out.
+PEERS := desilofhe lifelines matplotlib scikit-learn tenseal
+PYTHON310 ?= python3.10
+
+peers:
+	test -d $(VENV)-peers || $(PYTHON) -m venv $(VENV)-peers
+	for peer in $(PEERS); do $(VENV)-peers/bin/python -m pip install --quiet $$peer || echo "$$peer is left out"; done
+	test -d $(VENV)-openfhe || $(PYTHON310) -m venv $(VENV)-openfhe || echo 'OpenFHE is left out: its wheel is for Python 3.10'
+	test ! -d $(VENV)-openfhe || $(VENV)-openfhe/bin/python -m pip install --quiet openfhe numpy || echo 'OpenFHE is left out'
+
+ratios: $(READY) peers
+	$(VENV)/bin/python -m benchmarks.ratios
+	$(VENV)/bin/python -m benchmarks.performance
+
+# The last step of `make ratios` alone: docs/performance.md from benchmarks/results.
+performance: $(READY)
+	$(VENV)/bin/python -m benchmarks.performance
 
 load: $(READY)
 	$(VENV)/bin/python -m benchmarks.load
