@@ -118,7 +118,8 @@ def compare(kind: str, rows: int, repetitions: int, folder: Path) -> dict[str, o
     best = min(fits, key=lambda fit: fit.seconds)
     for peer in peers.values():
         _add_difference(peer, best)
-    return {"kind": kind, "rows": rows, "repetitions": repetitions, "hefed": asdict(best), "peers": peers}
+    ours = {name: value for name, value in asdict(best).items() if name not in ("estimate", "std_error")}
+    return {"kind": kind, "rows": rows, "repetitions": repetitions, "hefed": ours, "peers": peers}
 
 
 def _add_difference(peer: dict[str, Any], best: Fit) -> None:

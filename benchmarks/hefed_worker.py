@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from benchmarks.peers.serve import serve
 from benchmarks.rounds import Round
 
@@ -18,7 +20,9 @@ def _timed(work: Callable[[], object]) -> float:
 def main(profile: str, values: int) -> None:
     """Serves until standard input ends."""
     one = Round(profile, values)
-    one.require_right(one.read())  # everything is compiled, and what is timed is right
+    opened = one.read()  # everything is compiled, and what is timed is right
+    one.require_right(opened)
+    error = float(np.abs(opened - np.sum([one.vector(i) for i in range(one.parties)], axis=0)).max())
 
     def encrypt() -> dict[str, Any]:
         return {"bytes": len(one.encrypt())}
@@ -28,7 +32,8 @@ def main(profile: str, values: int) -> None:
 
     def opening() -> dict[str, Any]:
         answering, reading = _timed(one.answer), _timed(one.read)
-        return {"seconds": answering + reading, "answer": answering, "read": reading, "bytes": len(one.sealed[0])}
+        parts = {"answer": answering, "read": reading}
+        return {"seconds": answering + reading, **parts, "bytes": len(one.sealed[0]), "error": error}
 
     def whole() -> dict[str, Any]:
         """One of each part: a contributor, the aggregator, a keyholder, a reader."""

@@ -2,8 +2,9 @@
 
 Writes into `benchmarks/results/`: `ratios.json` (a speed ratio above 1 means that hefed is faster, null where a peer is
 absent), `details.json` (what the ratios are made of, and the machine), `steps.json` (every step of a round), and
-`ratios.md` and plots. Whatever is compared runs in turn in the same minutes; of each the least time counts. `--only NAME` runs one
-part again and keeps the others' results, `--quick` uses small sizes and writes elsewhere, to see that all of it works.
+`ratios.md` and plots. Whatever is compared runs in turn in the same minutes; of each the least time counts.
+`--only NAME` runs one part again and keeps the others' results, `--quick` uses small sizes and writes elsewhere, to see
+that all of it works.
 """
 
 import argparse
