@@ -19,7 +19,7 @@ MAX_BYTES = 4 * 2**20
 MAX_ITEMS = 2**16
 """Of one array or map."""
 
-_PLAIN = (bool, int, float, str, bytes)
+_PLAIN = frozenset((bool, int, float, str, bytes))
 
 
 def _refuse_tag(*_: object) -> Any:
@@ -62,15 +62,17 @@ def decode(data: bytes) -> Any:
 
 
 def _refuse_unless_plain(value: Any) -> None:
-    if isinstance(value, dict | list) and len(value) > MAX_ITEMS:
+    if value is None or type(value) in _PLAIN:
+        return
+    if not isinstance(value, (dict, list)):
+        raise EncodingError(f"a value of type {type(value).__name__} cannot stand in a message")
+    if len(value) > MAX_ITEMS:
         raise EncodingError(f"{len(value)} items in one array or map; at most {MAX_ITEMS} are allowed")
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
                 raise EncodingError(f"a map's key is of type {type(key).__name__}; keys are text")
             _refuse_unless_plain(item)
-    elif isinstance(value, list):
+    else:
         for item in value:
             _refuse_unless_plain(item)
-    elif value is not None and type(value) not in _PLAIN:
-        raise EncodingError(f"a value of type {type(value).__name__} cannot stand in a message")
