@@ -1,8 +1,10 @@
 """One process of the round without encryption: python -m benchmarks.plain_round FOLDER ROLE VALUES ROUNDS.
 
-The same trips, processes and disk as a round of hefed: float64 in the clear over ZeroMQ without CURVE, no signatures,
-no checks. Messages are kept by hefed's own store, so flushes fall where hefed's fall: a region flushes before it sends,
-the aggregator flushes what came in one turn before it passes it on. ROLE is `aggregator`, or a region's number.
+The same trips, processes and disk as a round of hefed, message by message: contributions; the aggregator's question;
+checks, and answers with as many vectors as hefed's keyholders send; the sum. But float64 in the clear over ZeroMQ
+without CURVE, no signatures, no hashes, nothing checked. Messages are kept by hefed's own store, so flushes fall where
+hefed's fall: a region flushes before it sends, the aggregator flushes what came in one turn before it passes it on.
+ROLE is `aggregator`, or a region's number.
 """
 
 import sys
@@ -40,7 +42,7 @@ class Aggregator:
         partial.rename(folder / "endpoint")
         self._regions: set[bytes] = set()
         self._contributions: list[np.ndarray] = []
-        self._agreed = 0
+        self._answers = 0
         self._due: list[tuple[bytes, bytes, tuple[bytes, ...]]] = []
 
     def run(self) -> None:
@@ -64,17 +66,19 @@ class Aggregator:
         kind = cbor2.loads(envelope)["kind"]
         if kind == "hello":
             return
-        self._append(region.decode(), kind, envelope, attachments, pass_on=())
+        self._append(region.decode(), kind, envelope, attachments, pass_on=attachments if kind == "answer" else ())
         if kind == "contribution":
             self._contributions.append(np.frombuffer(attachments[0]))
-        else:
-            self._agreed += 1
-        if self._agreed == REGIONS:
+            if len(self._contributions) == REGIONS:
+                self._append("aggregator", "open", cbor2.dumps({"kind": "open", "round": self._done}), (), ())
+        elif kind == "answer":
+            self._answers += 1
+        if self._answers == REGIONS:
             total = np.sum(self._contributions, axis=0).tobytes()
             envelope = cbor2.dumps({"kind": "sum", "round": self._done})
             self._append("aggregator", "sum", envelope, (total,), pass_on=(total,))
             self._contributions.clear()
-            self._agreed, self._done = 0, self._done + 1
+            self._answers, self._done = 0, self._done + 1
 
     def _append(
         self, sender: str, kind: str, envelope: bytes, attachments: tuple[bytes, ...], pass_on: tuple[bytes, ...]
@@ -85,11 +89,14 @@ class Aggregator:
 
 
 class Region:
-    """Contributes a vector in each round, and agrees to open once it has seen all contributions."""
+    """Contributes a vector in each round, and answers once it is asked to open. The first answers with two vectors, the
+    second with one, the third with none, as keyholders of hefed do that hold two of three shares each.
+    """
 
     def __init__(self, folder: Path, number: int, values: int, rounds: int) -> None:
         self._name, self._rounds, self._done = f"region-{number}", rounds, 0
         self._store = Store(folder / self._name)
+        self._due: list[tuple[int, list[bytes]]] = []
         self._store.add_study(STUDY)
         self._vector = np.cos(np.arange(values, dtype=np.float64)) * (1 + number)
         while not (folder / "endpoint").exists():
@@ -97,12 +104,13 @@ class Region:
         self._socket = zmq.Context.instance().socket(zmq.DEALER)
         self._socket.setsockopt(zmq.IDENTITY, self._name.encode())
         self._socket.connect((folder / "endpoint").read_text())
-        self._seen = self._length = 0
+        self._answers = tuple(self._vector.tobytes() for _ in range(REGIONS - 1 - number))
+        self._length = 0
 
     def run(self) -> None:
         """Until the last sum has come, which must be the right one."""
         self._socket.send(cbor2.dumps({"kind": "hello"}))
-        self._say("contribution", (self._vector.tobytes(),))
+        self._say("contribution", self._vector.tobytes())
         while self._done < self._rounds:
             self._socket.poll()
             while self._socket.poll(0):
@@ -114,25 +122,31 @@ class Region:
         kind = cbor2.loads(envelope)["kind"]
         self._store.append(STUDY, self._length, _stored("", kind, envelope), time.time(), attachments)
         self._length += 1
-        if kind == "contribution":
-            self._seen += 1
-            if self._seen == REGIONS:
-                self._say("agreement", ())
+        if kind == "open":
+            self._keep("check")
+            self._say("answer", *self._answers)
         elif kind == "sum":
             scale = sum(1 + i for i in range(REGIONS))
             np.testing.assert_allclose(
                 np.frombuffer(attachments[0]), np.cos(np.arange(len(self._vector))) * scale, atol=1e-9
             )
-            self._seen, self._done = 0, self._done + 1
+            self._done += 1
             if self._done < self._rounds:
-                self._say("contribution", (self._vector.tobytes(),))
+                self._say("contribution", self._vector.tobytes())
 
-    def _say(self, kind: str, attachments: tuple[bytes, ...]) -> None:
+    def _keep(self, kind: str, *attachments: bytes) -> None:
         envelope = cbor2.dumps({"kind": kind, "round": self._done})
         number = self._store.remember(STUDY, f"{kind} {self._done}", envelope, attachments)
+        self._due.append((number, [envelope, *attachments]))
+
+    def _say(self, kind: str, *attachments: bytes) -> None:
+        """Sends this message, and those kept before it, once all of them are flushed."""
+        self._keep(kind, *attachments)
         self._store.commit()
-        self._socket.send_multipart([envelope, *attachments])
-        self._store.mark_left(STUDY, number, time.time(), "aggregator")
+        for number, frames in self._due:
+            self._socket.send_multipart(frames)
+            self._store.mark_left(STUDY, number, time.time(), "aggregator")
+        self._due.clear()
 
 
 def main(folder: Path, role: str, values: int, rounds: int) -> None:

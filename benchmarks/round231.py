@@ -3,9 +3,9 @@
     python -m benchmarks.round231
 
 231 values are what a Newton round of twenty covariates sums. Both sides are three regions and an aggregator, each a
-process with its own database on disk, on loopback, in two trips a round: contributions, then agreement to open. The
-plain side (`plain_round.py`) sends float64 in the clear, without signatures, and writes as many messages with the same
-store, flushed in the same places. A round's time is that between two sums in the aggregator's own record.
+process with its own database on disk, on loopback, in two trips a round: contributions, then answers. The plain side
+(`plain_round.py`) sends float64 in the clear, without signatures, and writes the same messages with the same store,
+flushed in the same places. A round's time is that between two sums in the aggregator's own record.
 """
 
 import argparse
