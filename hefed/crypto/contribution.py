@@ -146,21 +146,20 @@ class RunningSum:
 
 
 class _VectorTotal:
-    """A sum in residues of shape (primes, K)."""
+    """A sum of packed vectors, held packed."""
 
     def __init__(self, label: Use) -> None:
-        self._profile, self._values = label.profile, label.values
-        self._residues = packing.residue_array(label.profile, label.values)
+        self._sum = packing.PackedSum(label.profile, label.values)
 
     @property
     def ciphertexts(self) -> tuple[Any, ...]:
         raise ParameterError("the vectorised engine holds no SEAL ciphertexts")
 
     def add(self, data: NDArray[np.uint8]) -> None:
-        packing.add_packed(self._profile, data, self._values, self._residues)
+        self._sum.add(data)
 
     def packed(self) -> bytes:
-        return packing.pack_array(self._profile, self._residues, self._values)
+        return self._sum.packed()
 
 
 class _SealTotal:

@@ -5,8 +5,22 @@ Relies on SHA-256 and HMAC of the standard library. Every use has its own tag, s
 
 import hashlib
 import hmac
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 DIGEST_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A part of known size, some bytes at a time; to be used once."""
+
+    size: int
+    pieces: Iterator[bytes]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.pieces
+
 
 Part = bytes | str | int
 
@@ -21,14 +35,15 @@ def encode_parts(*parts: Part) -> bytes:
     return bytes(encoded)
 
 
-def tagged_hash(tag: str, *parts: Part) -> bytes:
-    """`H`: the 32-byte SHA-256 of the tag and the parts."""
-    digest = hashlib.sha256()
-    for part in ("hefed/1 " + tag, *parts):
-        # Long parts are hashed where they are.
-        if isinstance(part, bytes):
-            digest.update(len(part).to_bytes(8, "little"))
-            digest.update(part)
+def tagged_hash(tag: str, *parts: Part | Pieces) -> bytes:
+    """`H`: the 32-byte SHA-256 of the tag and the parts, hashed where they are."""
+    digest = hashlib.sha256(encode_parts("hefed/1 " + tag))
+    for part in parts:
+        if isinstance(part, bytes | Pieces):
+            size = len(part) if isinstance(part, bytes) else part.size
+            digest.update(size.to_bytes(8, "little"))
+            for piece in (part,) if isinstance(part, bytes) else part:
+                digest.update(piece)
         else:
             digest.update(encode_parts(part))
     return digest.digest()

@@ -278,4 +278,4 @@ def finish(
                     store(rows, row + i, residue(total, p))
         for lane in range(LANES):
             byte = (lane * (degree // TILE) + tile) * tile_bytes
-            pack_tile(rows, lane * primes * TILE, widths, TILE, packed, byte)
+            pack_tile(rows, lane * primes * TILE, TILE, widths, TILE, packed, byte)

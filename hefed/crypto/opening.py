@@ -5,7 +5,7 @@ holder of T derives alike: whoever answers, and however often, the bits are the 
 what all contributors signed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from hefed.crypto import masking, packing
 from hefed.crypto.contribution import check_agreement
 from hefed.crypto.errors import OpeningError, ParameterError, SeedError
-from hefed.crypto.hashing import tagged_hash
+from hefed.crypto.hashing import Pieces, tagged_hash
 from hefed.crypto.keys import ShareKeys, Subset, mask_of, subsets
 from hefed.crypto.label import Label, Use
 from hefed.crypto.parameters import Precision
 from hefed.crypto.ring import Floats
+
+_INTEGER_BYTES = 16
+_PIECE = 1 << 13  # integers that are hashed at once
 
 
 def answer(precision: Precision, share_keys: ShareKeys, subset: Subset, label: Use) -> bytes:
@@ -50,16 +53,27 @@ class OpenedIntegers:
 
     def __init__(self, limbs: NDArray[np.int64]) -> None:
         self.limbs = limbs
-        """Shape (K, 2): the lower and the upper 64 bits of each integer in two's complement."""
+        """Shape (K, 2): the lower and the upper 64 bits of each integer in two's complement; or (K, 1), the lower."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, OpenedIntegers) and np.array_equal(self.limbs, other.limbs)
+        return isinstance(other, OpenedIntegers) and self.to_bytes() == other.to_bytes()
 
     __hash__ = None  # type: ignore[assignment]  # holds an array
 
     def to_bytes(self) -> bytes:
         """16 bytes an integer, little-endian two's complement."""
-        return self.limbs.astype("<i8").tobytes()
+        return b"".join(self.pieces())
+
+    def pieces(self) -> Pieces:
+        """The same bytes, some at a time, for a hash."""
+        return Pieces(_INTEGER_BYTES * len(self.limbs), self._pieces())
+
+    def _pieces(self) -> Iterator[bytes]:
+        for first in range(0, len(self.limbs), _PIECE):
+            limbs = self.limbs[first : first + _PIECE]
+            if limbs.shape[1] == 1:
+                limbs = np.concatenate([limbs, limbs >> 63], axis=1)
+            yield limbs.astype("<i8").tobytes()
 
     def as_python(self) -> list[int]:
         """The integers, one by one: for tests and for people."""
@@ -88,10 +102,8 @@ def open_sum(precision: Precision, label: Label, total: bytes, answers: Mapping[
     if len(answers) != len(needed):
         raise OpeningError(f"{len(answers)} answers where {len(needed)} belong")
     profile = label.profile
-    residues = packing.residue_array(profile, label.values)
-    for packed in (total, *(answers[t] for t in needed)):
-        packing.add_packed(profile, packing.checked(profile, packed, label.values), label.values, residues)
-    limbs, beyond = packing.integers(profile, residues, label.values, precision.largest_opened)
+    vectors = [packing.checked(profile, packed, label.values) for packed in (total, *(answers[t] for t in needed))]
+    limbs, beyond = packing.opened(profile, vectors, label.values, precision.largest_opened)
     if beyond >= 0:
         raise OpeningError(
             f"opened integer {beyond} is outside the range of right sums: a contribution, the sum or an answer is wrong"

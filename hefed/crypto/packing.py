@@ -4,17 +4,21 @@ Relies on `kernels`. Bytes are hostile: length, every residue and the filling ar
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hefed.crypto.errors import MalformedError, RangeError
-from hefed.crypto.label import MAX_EXPONENT, MIN_EXPONENT, Label
+from hefed.crypto.label import Label
 from hefed.crypto.parameters import Precision, Profile
 from hefed.crypto.ring import LANES, Floats
+
+Opened = tuple[NDArray[np.int64], int]
+
+_READ = 8  # compiled code reads eight bytes at a time
+_AT_ONCE = 1 << 14  # values that are opened at once: their residues stay in the cache
 
 
 def widths_of(profile: Profile) -> NDArray[np.int64]:
@@ -25,13 +29,6 @@ def widths_of(profile: Profile) -> NDArray[np.int64]:
 def primes_of(profile: Profile) -> NDArray[np.int64]:
     """The primes, for the kernels."""
     return np.array(profile.primes, np.int64)
-
-
-@lru_cache(maxsize=16)
-def _powers_of_two(capacity: int) -> Floats:
-    """2**(x - C) for every exponent x that a label allows: all exact, none subnormal."""
-    exponents = np.arange(MIN_EXPONENT, MAX_EXPONENT + 1)
-    return np.ldexp(1.0, exponents - capacity)
 
 
 def encode(precision: Precision, label: Label, values: Floats, first: int, rows: Floats, used: int) -> None:
@@ -51,11 +48,11 @@ def encode(precision: Precision, label: Label, values: Floats, first: int, rows:
 
 
 def decode(precision: Precision, label: Label, limbs: NDArray[np.int64]) -> Floats:
-    """The float64 nearest to X 2**(x - C) for integers X given as two 64-bit limbs each, |X| < 2**93."""
+    """The float64 nearest to X 2**(x - C) for X as limbs (K, 2), or (K, 1) if one is enough; |X| < 2**93."""
     from hefed.crypto import packing_kernels as kernels
 
     values = np.empty(label.values)
-    kernels.decode(limbs, label.exponents, _powers_of_two(precision.capacity_bits), MIN_EXPONENT, values)
+    kernels.decode(np.ascontiguousarray(limbs), label.exponents, precision.capacity_bits, values)
     return values
 
 
@@ -113,7 +110,7 @@ def checked(profile: Profile, packed: bytes, values: int) -> NDArray[np.uint8]:
     filling = 8 * size - values * profile.bits_per_value
     if packed[-1] >> (8 - filling):
         raise MalformedError("the bits that fill up the last byte are not zero")
-    data = np.frombuffer(packed.ljust(8, b"\0"), np.uint8)  # compiled code reads eight bytes at a time
+    data = np.frombuffer(packed.ljust(_READ, b"\0"), np.uint8)
     bad = kernels.first_bad(data, widths_of(profile), primes_of(profile), values)
     if bad >= 0:
         raise MalformedError(f"value {bad} has a residue that is not below its prime")
@@ -125,11 +122,48 @@ def residue_array(profile: Profile, values: int) -> Floats:
     return np.zeros((len(profile.primes), -(-values // LANES) * LANES))
 
 
-def add_packed(profile: Profile, data: NDArray[np.uint8], values: int, total: Floats) -> None:
-    """Add a packed vector that was `checked` to a residue array, modulo each prime."""
+def add_packed(profile: Profile, data: NDArray[np.uint8], values: int, total: Floats, first: int = 0) -> None:
+    """Add `values` values, from `first` on, of a `checked` vector to a residue array, modulo each prime."""
     from hefed.crypto import packing_kernels as kernels
 
-    kernels.add_packed(data, widths_of(profile), primes_of(profile), values, total)
+    kernels.add_packed(data, widths_of(profile), primes_of(profile), first, values, total)
+
+
+class PackedSum:
+    """A sum of packed vectors, held packed: as many bytes as one of them."""
+
+    def __init__(self, profile: Profile, values: int) -> None:
+        self._profile, self._values = profile, values
+        self._size = profile.packed_size(values)
+        self._total = np.zeros(max(self._size, _READ), np.uint8)
+
+    def add(self, data: NDArray[np.uint8]) -> None:
+        """Add a vector that was `checked`."""
+        from hefed.crypto import packing_kernels as kernels
+
+        kernels.add_to_packed(data, widths_of(self._profile), primes_of(self._profile), self._values, self._total)
+
+    def packed(self) -> bytes:
+        """The sum so far."""
+        return self._total[: self._size].tobytes()
+
+
+def opened(profile: Profile, vectors: Sequence[NDArray[np.uint8]], values: int, largest: int) -> Opened:
+    """The integers in (-Q/2, Q/2) that the sum of `checked` vectors stands for, as limbs (K, primes).
+
+    The second answer is the index of an integer above `largest` in magnitude, or -1.
+    """
+    limbs = np.empty((values, len(profile.primes)), np.int64)
+    residues = residue_array(profile, min(values, _AT_ONCE))
+    for first in range(0, values, _AT_ONCE):
+        count = min(_AT_ONCE, values - first)
+        residues.fill(0)
+        for data in vectors:
+            add_packed(profile, data, count, residues, first)
+        beyond = _write_integers(profile, residues, largest, limbs[first : first + count])
+        if beyond >= 0:
+            return limbs, first + beyond
+    return limbs, -1
 
 
 def pack_array(profile: Profile, residues: Floats, values: int) -> bytes:
@@ -149,20 +183,23 @@ def unpack_lanes(profile: Profile, data: NDArray[np.uint8], first: int, count: i
     return np.ascontiguousarray(residues.reshape(-1, LANES, degree).transpose(0, 2, 1))
 
 
-def integers(profile: Profile, residues: Floats, values: int, largest: int) -> tuple[NDArray[np.int64], int]:
+def integers(profile: Profile, residues: Floats, values: int, largest: int) -> Opened:
     """The integers in (-Q/2, Q/2) that a residue array stands for, as limbs (K, 2), and where one is too large.
 
     The second answer is the index of the first integer above `largest` in magnitude, or -1. Overwrites `residues`.
     """
+    limbs = np.empty((values, 2), np.int64)
+    return limbs, _write_integers(profile, residues, largest, limbs)
+
+
+def _write_integers(profile: Profile, residues: Floats, largest: int, limbs: NDArray[np.int64]) -> int:
     from hefed.crypto import packing_kernels as kernels
 
     first, last = profile.primes[0], profile.primes[-1]
     factor = pow(first, -1, last) if len(profile.primes) == 2 else 0
     centred = float(factor - last if factor > last // 2 else factor)
     kernels.combine_residues(residues, centred, centred / last, np.array(profile.primes, np.float64))
-    limbs = np.empty((values, 2), np.int64)
-    limit_low, limit_high = np.uint64(largest % 2**64), largest >> 64
-    return limbs, int(kernels.write_integers(residues, first, limit_low, limit_high, limbs))
+    return int(kernels.write_integers(residues, first, np.uint64(largest % 2**64), largest >> 64, limbs))
 
 
 def pack(profile: Profile, residues: NDArray[np.uint64]) -> bytes:

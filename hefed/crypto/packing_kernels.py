@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from hefed.crypto.compiling import Bytes, Exponents, Floats, Integers, compiled
-from hefed.crypto.lanes import load, multiply_add_wide, product, reduced, spread, store, store_word, word_at
+from hefed.crypto.lanes import load, multiply_add_wide, product, reduced, residue, spread, store, store_word, word_at
 from hefed.crypto.ring import LANES
-from hefed.crypto.shuffles import store_six_bytes
+from hefed.crypto.shuffles import any_reaches, largest, load_six_bytes, power_of_two, store_six_bytes
 
 TILE = 64  # values whose packed form is a whole number of bytes
+_TILES = 16  # tiles that are added at once where values are not whole bytes
 _LAZY = 32  # products of magnitude below 0.6 p that can be added up in float64 without reduction
 _SIX_BYTES = np.uint64(48)  # the width for which eight residues are packed at once
 _ONE, _THREE, _SEVEN, _EIGHT, _BYTE = np.uint64(1), np.uint64(3), np.uint64(7), np.uint64(8), np.uint64(255)
@@ -27,9 +28,9 @@ _PACK = "void(float64[:, :, :], int64[::1], int64, uint8[::1])"
 
 
 @compiled
-def _append(out: Bytes, byte: int, held: np.uint64, bits: np.uint64, residue: float, width: np.uint64) -> Any:
+def _append(out: Bytes, byte: int, held: np.uint64, bits: np.uint64, value: float, width: np.uint64) -> Any:
     """Write a residue after the `bits` bits that are held back, always fewer than eight; returns where that leads."""
-    held |= np.uint64(np.int64(residue)) << bits
+    held |= np.uint64(np.int64(value)) << bits
     store_word(out, byte, held)
     bits += width
     whole = bits >> _THREE
@@ -37,8 +38,9 @@ def _append(out: Bytes, byte: int, held: np.uint64, bits: np.uint64, residue: fl
 
 
 @compiled
-def pack_tile(rows: Floats, first: int, widths: Integers, filled: int, out: Bytes, byte: int) -> None:
-    """`filled` values, at most 64, as bits from out[byte] on; residues modulo prime k from rows[first + 64 k] on.
+def pack_tile(rows: Floats, first: int, apart: int, widths: Integers, filled: int, out: Bytes, byte: int) -> None:
+    """`filled` values, at most 64, as bits from out[byte] on; residues modulo prime k from
+    rows[first + k apart] on.
 
     The last value is written byte by byte: what follows may be there already.
     """
@@ -52,9 +54,9 @@ def pack_tile(rows: Floats, first: int, widths: Integers, filled: int, out: Byte
     for j in range(first, first + filled - 1):
         byte, held, bits = _append(out, byte, held, bits, rows[j], width)
         if primes == 2:
-            byte, held, bits = _append(out, byte, held, bits, rows[j + TILE], last_width)
+            byte, held, bits = _append(out, byte, held, bits, rows[j + apart], last_width)
     for k in range(primes):
-        held |= np.uint64(np.int64(rows[first + filled - 1 + k * TILE])) << bits
+        held |= np.uint64(np.int64(rows[first + filled - 1 + k * apart])) << bits
         bits += np.uint64(widths[k])
         while bits >= _EIGHT or (bits > np.uint64(0) and k == primes - 1):
             out[byte] = held & _BYTE
@@ -81,7 +83,7 @@ def pack(residues: Floats, widths: Integers, count: int, out: Bytes) -> None:
                 for k in range(primes):
                     for j in range(filled):
                         rows[k * TILE + j] = residues[block, k, first + j]
-                pack_tile(rows, 0, widths, filled, out, (block * tiles + tile) * tile_bytes)
+                pack_tile(rows, 0, TILE, widths, filled, out, (block * tiles + tile) * tile_bytes)
 
 
 @compiled
@@ -92,14 +94,23 @@ def _bits_at(data: Bytes, bit: int, mask: int) -> Any:
 
 
 @compiled
+def _eights(widths: Integers, count: int) -> int:
+    """How many of `count` values are read eight at a time: whole eights if a value has six bytes, none if not."""
+    return count - count % LANES if widths.size == 1 and np.uint64(widths[0]) == _SIX_BYTES else 0
+
+
+@compiled
 def first_bad(data: Bytes, widths: Integers, primes: Integers, count: int) -> int:
     """The index of a value with a residue that is not below its prime, or -1."""
     step = widths.sum()
     offset = 0
     for k in range(primes.size):
         mask, prime = (1 << widths[k]) - 1, primes[k]
-        bad = 0
-        for j in range(count):
+        eights, top = _eights(widths, count), spread(0.0)
+        for j in range(0, eights, LANES):
+            top = largest(top, load_six_bytes(data, 6 * j))
+        bad = int(any_reaches(top, spread(np.float64(prime))))
+        for j in range(eights, count):
             bad += int(_bits_at(data, offset + j * step, mask) >= prime)
         if bad:
             for j in range(count):
@@ -114,24 +125,53 @@ def unpack(data: Bytes, widths: Integers, first: int, count: int, residues: Floa
     """Residues of `count` values from `first` on, into the first columns of an array (primes, at least count)."""
     step = widths.sum()
     offset = first * step
+    eights = _eights(widths, count)
     for k in range(widths.size):
         mask, row = (1 << widths[k]) - 1, residues[k]
-        for j in range(count):
+        for j in range(0, eights, LANES):
+            store(row, j // LANES, load_six_bytes(data, 6 * (first + j)))
+        for j in range(eights, count):
             row[j] = _bits_at(data, offset + j * step, mask)
         offset += widths[k]
 
 
 @compiled
-def add_packed(data: Bytes, widths: Integers, primes: Integers, count: int, total: Floats) -> None:
-    """Add packed residues, modulo each prime, to the first columns of `total`, shape (primes, at least count)."""
+def add_packed(data: Bytes, widths: Integers, primes: Integers, first: int, count: int, total: Floats) -> None:
+    """Add packed residues of `count` values from `first` on to the first columns of `total` (primes, at least count),
+    modulo each prime.
+    """
     step = widths.sum()
-    offset = 0
+    offset = first * step
+    eights = _eights(widths, count)
     for k in range(widths.size):
         mask, row, prime = (1 << widths[k]) - 1, total[k], np.float64(primes[k])
-        for j in range(count):
+        p = spread(prime)
+        for j in range(0, eights, LANES):
+            i = j // LANES
+            store(row, i, residue(load(row, i) + load_six_bytes(data, 6 * (first + j)), p))
+        for j in range(eights, count):
             added = row[j] + _bits_at(data, offset + j * step, mask)
-            row[j] = added - prime if added >= prime else added
+            row[j] = added - prime * np.float64(added >= prime)  # no branch: it would be guessed wrong every other time
         offset += widths[k]
+
+
+@compiled
+def add_to_packed(data: Bytes, widths: Integers, primes: Integers, count: int, total: Bytes) -> None:
+    """Add packed residues to packed residues, modulo each prime."""
+    eights = _eights(widths, count)
+    p = spread(np.float64(primes[0]))
+    for byte in range(0, 6 * eights, 6 * LANES):
+        store_six_bytes(total, byte, residue(load_six_bytes(total, byte) + load_six_bytes(data, byte), p))
+    rows = np.empty((widths.size, _TILES * TILE))
+    flat = rows.reshape(-1)
+    for first in range(eights, count, _TILES * TILE):
+        filled = min(_TILES * TILE, count - first)
+        unpack(total, widths, first, filled, rows)
+        add_packed(data, widths, primes, first, filled, rows)
+        for j in range(0, filled, TILE):
+            # A multiple of eight values: a tile begins with a whole byte.
+            byte = (first + j) * widths.sum() // 8
+            pack_tile(flat, j, _TILES * TILE, widths, min(TILE, filled - j), total, byte)
 
 
 @compiled
@@ -191,30 +231,51 @@ def combine_residues(total: Floats, factor: float, ratio: float, moduli: Floats)
 
 @compiled
 def write_integers(digits: Floats, radix: int, limit_low: np.uint64, limit_high: int, limbs: Integers) -> int:
-    """Limbs (count, 2) of digit 0 + radix * digit 1; returns the index of the first beyond the limit, or -1."""
+    """Limbs (count, 2) of digit 0 + radix * digit 1, or (count, 1) of digit 0; the index of the first integer beyond
+    the limit, or -1.
+    """
     bad = -1
+    if limbs.shape[1] == 1:
+        outside = 0
+        for j in range(limbs.shape[0]):
+            integer = np.int64(digits[0, j])
+            limbs[j, 0] = integer
+            outside += int(abs(integer) > np.int64(limit_low))
+        if outside:
+            for j in range(limbs.shape[0]):
+                if bad < 0 and abs(limbs[j, 0]) > np.int64(limit_low):
+                    bad = j
+        return bad
+    outside = 0
+    no_low = np.int64(limit_low == np.uint64(0))
     for j in range(limbs.shape[0]):
         high_digit = np.int64(digits[1, j]) if digits.shape[0] == 2 else np.int64(0)
         low, high = multiply_add_wide(high_digit, radix, np.int64(digits[0, j]))
         limbs[j, 0], limbs[j, 1] = low, high
-        magnitude_low, magnitude_high = np.uint64(low), high
-        if high < 0:
-            magnitude_low, magnitude_high = ~magnitude_low + _ONE, ~high + np.int64(low == 0)
-        beyond = magnitude_high > limit_high or (magnitude_high == limit_high and magnitude_low > limit_low)
-        if beyond and bad < 0:
+        # For X < 0 its complement -X - 1 against the limit - 1, without a branch on the sign.
+        sign = high >> 63
+        above, below = high ^ sign, np.uint64(low ^ sign)
+        bound, bound_low = limit_high + sign * no_low, limit_low + np.uint64(sign)
+        beyond = int(above > bound) | (int(above == bound) & int(below > bound_low))
+        outside += beyond
+        if outside == beyond and beyond:
             bad = j
     return bad
 
 
 @compiled
-def decode(limbs: Integers, exponents: Exponents, powers: Floats, lowest: int, values: Floats) -> None:
-    """The float64 nearest to X 2**(x - C); powers[x - lowest] = 2**(x - C). |X| < 2**93.
+def decode(limbs: Integers, exponents: Exponents, capacity: int, values: Floats) -> None:
+    """The float64 nearest to X 2**(x - C), C the capacity; |X| < 2**93, below 2**52 if it has one limb.
 
     Both halves of X are exact in float64 and so is the multiplication: the addition rounds, once.
     """
+    if limbs.shape[1] == 1:
+        for j in range(values.size):
+            values[j] = np.float64(limbs[j, 0]) * power_of_two(np.int64(exponents[j]) - capacity)
+        return
     for j in range(values.size):
         low, high = limbs[j, 0], limbs[j, 1]
         upper = (high << 18) | ((low >> 46) & ((np.int64(1) << 18) - 1))
         lower = low & ((np.int64(1) << 46) - 1)
         whole = np.float64(upper) * _TWO_46 + np.float64(lower)
-        values[j] = whole * powers[np.int64(exponents[j]) - lowest]
+        values[j] = whole * power_of_two(np.int64(exponents[j]) - capacity)

@@ -186,8 +186,8 @@ class ReaderPart:
             self._require_known(label, total)
         else:
             self._work.step(total)
-        self.previous = tagged_hash("opened round", label.digest, record.list_digest, *checks, opened.to_bytes())
-        self._decision_salt = tagged_hash("decision salt", opened.to_bytes())
+        self.previous = tagged_hash("opened round", label.digest, record.list_digest, *checks, opened.pieces())
+        self._decision_salt = tagged_hash("decision salt", opened.pieces())
         self.rounds_opened += 1
         self._answers = _Answers()
 
