@@ -222,7 +222,8 @@ class _Check:
         self._tell("the disk")
         if not self._there:
             return waiting_for("home", "process", "folder", "state", "disk")
-        rows = [process_finding(self._folder), *state_findings(self._folder)]
+        version = self._roster.version if self._roster else None
+        rows = [process_finding(self._folder, version), *state_findings(self._folder)]
         if self._settings and self._settings.operation.metrics_port:
             port = self._settings.operation.metrics_port
             rows.append(metrics_finding(port, running=is_running(self._folder)))

@@ -12,9 +12,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from hefed.node import schema
+from hefed.node.errors import NodeError
 from hefed.node.federation import shown
 from hefed.node.finding import Finding, not_tried, note, works, wrong
-from hefed.node.status import is_running
+from hefed.node.status import is_running, read_status
 from hefed.node.store import FILE
 from hefed.wording import counted
 
@@ -65,9 +66,17 @@ def _user(number: int) -> str:
         return f"user {number}"
 
 
-def process_finding(folder: Path) -> Finding:
-    """Whether a process runs in the home already, which is no fault."""
+def process_finding(folder: Path, roster: int | None) -> Finding:
+    """Whether a process runs in the home already, which is no fault; `roster` is the version in force there now."""
     if is_running(folder):
+        with suppress(NodeError):
+            version = read_status(folder).standing.get("roster")
+            if roster is not None and isinstance(version, int) and version != roster:
+                return wrong(
+                    "process",
+                    f"one runs in this home with version {version} of the roster, and version {roster} is in force "
+                    "now; restart it",
+                )
         return note("process", "one runs in this home already; another cannot be started beside it")
     return works("process", "none runs in this home yet")
 

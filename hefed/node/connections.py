@@ -77,8 +77,13 @@ class Connections:
         found = self._by_key.get(key)
         return found if found is not None and found.name == name else None
 
-    def admit(self, new: Connection) -> None:
-        """A node's connection takes the place of the one before; a follower's stands beside it."""
+    def admit(self, new: Connection) -> Connection | None:
+        """A node's connection takes the place of the one before, which is returned where it stood until now; a
+        follower's stands beside it.
+        """
+        displaced = self._by_key.get(self._nodes.get(new.name, b"")) if new.only is None else None
+        if displaced is not None and displaced.key == new.key:
+            displaced = None
         self._forget(self._by_key.get(new.key))
         if new.only is None:
             self._forget(self._by_key.get(self._nodes.get(new.name, b"")))
@@ -89,6 +94,7 @@ class Connections:
             if len(followers) >= MAX_FOLLOWERS:
                 self._forget(followers[0])
         self._by_key[new.key] = new
+        return displaced
 
     def _forget(self, one: Connection | None) -> None:
         if one is not None:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from hefed.data import frozen
 from hefed.data.policy import Policy, refusals
-from hefed.data.settings import DataSettings
+from hefed.data.settings import DataSettings, SettingsError
 from hefed.data.source import DataError
 from hefed.data.table import LocalTable, commitment, load_table
 from hefed.node.decision import Decision, DecisionError, Decisions
@@ -43,11 +43,21 @@ class Consent:
         policy: Policy,
         decisions: Decisions,
         clock: Callable[[], float] = time.time,
+        reread: Callable[[], tuple[DataSettings | None, Policy]] | None = None,
     ) -> None:
+        """`reread` gives table and policy as the settings say now: people mend them between two decisions."""
         self._name, self._data, self._policy, self._decisions, self._clock = name, data, policy, decisions, clock
+        self._reread = reread
 
     def verdict(self, board: Board) -> Verdict:
-        """Approve, refuse or wait. Raises NodeError for a decision that this home did not sign."""
+        """Approve, refuse or wait. Raises DecisionError for a decision that this home did not sign, and for settings
+        that cannot be used.
+        """
+        if self._reread is not None:
+            try:
+                self._data, self._policy = self._reread()
+            except SettingsError as error:
+                raise DecisionError(str(error)) from error
         refusal = self._refusal(board)
         if refusal is not None:
             return Verdict("refuse", refusal)

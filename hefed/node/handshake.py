@@ -170,7 +170,7 @@ def differing_rosters(us: str, ours: RosterState, other: str, theirs: RosterStat
     older = f"{us}'s own" if ours.version < theirs.version else f"that of {other}"
     return (
         f"{us} has version {ours.version} of the roster in force and {other} version {theirs.version}: {older} is the "
-        "older; put the newer one in force there"
+        "older; put the newer one in force there (hefed federation join), and restart it"
     )
 
 

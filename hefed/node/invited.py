@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hefed.node.errors import NodeError
 from hefed.node.federation import shown
+from hefed.node.status import is_running
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
 from hefed.protocol.errors import ProtocolError
@@ -88,7 +89,8 @@ class Invitations:
         listed = "; ".join(f"{one.definition.id} {one.study.hex()[:16]}" for one in running) or "none"
         if found:
             raise NodeError(f"several studies have that name; name one by its hash: {listed}")
-        raise NodeError(f"no study like that waits or runs in {shown(self._home)}; there are: {listed}")
+        asleep = "" if is_running(self._home) else "; its node does not run, so it hears of no new one: start it"
+        raise NodeError(f"no study like that waits or runs in {shown(self._home)}; there are: {listed}{asleep}")
 
     def before(self, one: Invited) -> Invited | None:
         """The last study that was approved here before this one, of its name if there is one."""

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hefed.data.policy import Policy
+from hefed.data.settings import DataSettings
 from hefed.node import metrics
 from hefed.node.errors import NodeError
 from hefed.node.federation import shown
@@ -53,6 +55,11 @@ class Standing:
         signed = self.home.signed().values()
         return [one.roster for one in signed if one.roster.version < self.roster.version and not one.missing]
 
+    def reread(self) -> tuple[DataSettings | None, Policy]:
+        """Table and policy as the settings say now. Raises SettingsError."""
+        settings = Settings.load(self.home.folder)
+        return settings.data, settings.policy
+
     @property
     def bind(self) -> str:
         """Where the aggregator listens. Raises NodeError when nobody says."""
@@ -95,6 +102,7 @@ def run_node(member: Standing, lifeline: Lifeline) -> None:
         policy=settings.policy,
         earlier=member.earlier,
         keep_days=settings.operation.keep_days,
+        reread=member.reread,
     )
     with _watched(member) as report:
         serve_region(region, member.addresses, lifeline, proxy=settings.network.proxy, report=report)

@@ -235,7 +235,10 @@ class Participation:
         for message in outgoing:
             if self._store.recall(self.study, message.key) is None:
                 self._store.remember(self.study, message.key, message.message.envelope, message.attachments)
-                log.info("study %s: %s", self.title, message.key)
+                if isinstance(message.message.content, m.Refusal):
+                    log.warning("study %s: refused: %s", self.title, message.message.content.words)
+                else:
+                    log.info("study %s: %s", self.title, message.key)
 
     # --- for people ---------------------------------------------------------------------------------------------------
 

@@ -306,6 +306,8 @@ class RegionNode:
             "connected": self._link.greeted,
             "ready_since": self._ready_since if self._link.greeted else None,
             "trouble": self._trouble,
+            "notice": self._link.differing_roster() or "",
+            "roster": self._roster.version,
             "present": list(self._link.present),
             "studies": [running.standing(now) for running in self._studies.values()],
             "messages_sent": self._messages,

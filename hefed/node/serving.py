@@ -42,6 +42,7 @@ class Region:
     policy: Policy
     earlier: Sequence[Roster] = ()
     keep_days: float = 30.0
+    reread: Callable[[], tuple[DataSettings | None, Policy]] | None = None
 
 
 def test_engines() -> None:
@@ -80,7 +81,7 @@ def serve_region(
     identity = Identity.load(region.folder)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     link = MemberLink(context, identity, region.roster, endpoints, proxy=proxy)
-    consent = Consent(region.name, region.data, region.policy, Decisions(region.folder, identity))
+    consent = Consent(region.name, region.data, region.policy, Decisions(region.folder, identity), reread=region.reread)
     try:
         RegionNode(
             name=region.name,

@@ -68,8 +68,11 @@ def read_status(home: Path) -> Status:
         if not isinstance(standing, dict):
             raise ValueError("it holds no standing")
     except FileNotFoundError:
+        if not home.is_dir():
+            raise NodeError(f"there is no folder {home}; check the name") from None
         raise NodeError(
-            f"no process has run in {home} yet; start one: hefed node --home {home}, or hefed aggregator"
+            f"no process has run in {home} yet: hefed node of a region, or hefed aggregator; an analyst has none, and "
+            "follows a study with hefed submit"
         ) from None
     except (OSError, ValueError) as error:
         raise NodeError(

@@ -123,7 +123,8 @@ def test_a_study_is_named_by_its_name_or_the_first_digits_of_its_hash(halland: H
         with pytest.raises(NodeError) as caught:
             halland.invitations().running(named)
         assert str(caught.value) == (
-            f"no study like that waits or runs in {halland.home}; there are: {NAME} {digits[:16]}"
+            f"no study like that waits or runs in {halland.home}; there are: {NAME} {digits[:16]}; "
+            "its node does not run, so it hears of no new one: start it"
         )
 
 
@@ -145,7 +146,10 @@ def test_a_study_that_has_ended_is_not_decided_on(halland: Halland) -> None:
     for named in (NAME, asked.study.hex()):
         with pytest.raises(NodeError) as caught:
             halland.invitations().running(named)
-        assert str(caught.value) == f"no study like that waits or runs in {halland.home}; there are: none"
+        assert str(caught.value) == (
+            f"no study like that waits or runs in {halland.home}; there are: none; "
+            "its node does not run, so it hears of no new one: start it"
+        )
     open_one = halland.come()
     assert halland.invitations().running(NAME).study == open_one.study
 

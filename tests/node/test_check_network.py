@@ -221,7 +221,7 @@ def test_other_rosters(homes: dict[str, Path], address: str) -> None:
     newer = RosterState.of(other_roster(homes, address)).plain()
     assert sentences(answered(homes, roster=newer)) == [
         "orebro has version 1 of the roster in force and aggregator version 2: orebro's own is the older; put the "
-        "newer one in force there"
+        "newer one in force there (hefed federation join), and restart it"
     ]
     assert sentences(answered(homes, roster={"version": 1, "digest": bytes(32)})) == [
         "orebro and aggregator have different rosters of one version, 1; compare their fingerprints, and see to it "

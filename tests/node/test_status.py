@@ -20,13 +20,13 @@ def test_a_home_where_nothing_has_run(tmp_path: Path) -> None:
     with pytest.raises(NodeError) as caught:
         read_status(tmp_path / "lund")
     assert str(caught.value) == (
-        f"no process has run in {tmp_path / 'lund'} yet; start one: hefed node --home {tmp_path / 'lund'}, "
-        "or hefed aggregator"
+        f"no process has run in {tmp_path / 'lund'} yet: hefed node of a region, or hefed aggregator; an analyst has "
+        "none, and follows a study with hefed submit"
     )
     assert not is_running(tmp_path / "lund")
     ended = hefed("status", "--home", tmp_path / "lund")
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err.startswith(f"hefed: no process has run in {tmp_path / 'lund'} yet; ")
+    assert ended.err.startswith(f"hefed: no process has run in {tmp_path / 'lund'} yet: ")
 
 
 def test_what_was_written_is_read_with_whether_its_process_runs(tmp_path: Path) -> None:

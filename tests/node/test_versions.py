@@ -246,7 +246,7 @@ def test_who_has_the_older_roster_is_said_and_nobody_is_turned_away(central: Cen
         Peer(central, link).hear("welcome")
         assert link.differing_roster() == (
             "halland has version 3 of the roster in force and aggregator version 2: that of aggregator is the older; "
-            "put the newer one in force there"
+            "put the newer one in force there (hefed federation join), and restart it"
         )
     ours, theirs = RosterState(2, bytes(32)), RosterState(2, bytes(31) + b"\1")
     words = differing_rosters("halland", ours, "aggregator", theirs)
