@@ -1,5 +1,6 @@
 """What a check before a start says of the folder, the state and the disk: each fault with its sentence."""
 
+import os
 import re
 import socket
 import sqlite3
@@ -10,8 +11,10 @@ from contextlib import closing
 from pathlib import Path
 
 from hefed.node import schema
-from hefed.node.check_state import disk_finding, metrics_finding, state_finding
-from hefed.node.finding import Finding
+from hefed.node.check_state import disk_finding, metrics_finding, process_finding, state_finding
+from hefed.node.files import lock_folder
+from hefed.node.finding import Finding, wrong
+from hefed.node.status import StatusFile
 from hefed.node.store import Store
 from tests.node.findings import sentences
 from tests.node.runs import environment
@@ -117,3 +120,18 @@ def test_a_port_for_metrics_that_is_taken() -> None:
             "[operation] metrics_port"
         ]
         assert metrics_finding(port, running=True).state == "note"
+
+
+def test_a_process_that_runs_on_an_earlier_roster(tmp_path: Path) -> None:
+    StatusFile(tmp_path)({"role": "region", "roster": 1})
+    assert process_finding(tmp_path, 2).words == "none runs in this home yet"
+    lock = lock_folder(tmp_path)
+    try:
+        assert process_finding(tmp_path, 1).ok
+        assert process_finding(tmp_path, None).ok
+        assert process_finding(tmp_path, 2) == wrong(
+            "process",
+            "one runs in this home with version 1 of the roster, and version 2 is in force now; restart it",
+        )
+    finally:
+        os.close(lock)

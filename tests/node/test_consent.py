@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from hefed.data.policy import Policy
+from hefed.data.settings import SettingsError
 from hefed.data.source import DataError
 from hefed.data.table import load_table
 from hefed.node import consent as consent_module
@@ -362,3 +363,28 @@ def test_a_table_without_its_header_tells_the_federation_nothing_of_its_first_pa
     assert str(caught.value) == "region halland: column 'time' is missing in patients.csv"
     with pytest.raises(DataError, match="; it has '"):  # its own people see what is there
         look_at_table(table, Policy(), region.asked.board, "halland")
+
+
+def test_what_people_mend_in_the_settings_counts_for_the_next_decision(region: Region) -> None:
+    said: list[Any] = [
+        (None, Policy()),
+        (COX.tables["halland"], Policy(max_rounds=1)),
+        (COX.tables["halland"], Policy()),
+    ]
+    consent = consent_module.Consent("halland", None, Policy(), region.decisions, reread=lambda: said.pop(0))
+    words = [consent.verdict(region.asked.board).words for _ in range(3)]
+    assert words == [
+        "halland refuses: the study wants data of it, and its settings name no table",
+        "halland refuses: the policy here grants at most 1 round, and the study asks for up to 40",
+        "waits for the people of halland: hefed approve or hefed refuse",
+    ]
+
+
+def test_settings_that_cannot_be_used_decide_nothing(region: Region) -> None:
+    def broken() -> Any:
+        raise SettingsError("settings.toml: is not valid TOML")
+
+    region.decide("approved")
+    consent = consent_module.Consent("halland", region.data, Policy(), region.decisions, reread=broken)
+    with pytest.raises(DecisionError, match="not valid TOML"):
+        consent.verdict(region.asked.board)
