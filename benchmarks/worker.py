@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,17 +27,19 @@ class Worker:
     """A program that does jobs on demand, with one thread. Raises Absent when it does not start."""
 
     def __init__(self, *command: str) -> None:
+        self._words = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed with the worker; a pipe would fill up
         try:
             self._process = subprocess.Popen(  # noqa: S603  our own programs
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stderr=self._words,
                 text=True,
                 cwd=ROOT,
                 env={**os.environ, **ONE_THREAD},
             )
         except OSError as error:
+            self._words.close()
             raise Absent(f"{command[0]}: {error.strerror}") from error
         try:
             self.ready = self._answer()
@@ -46,12 +49,12 @@ class Worker:
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
-        assert self._process.stderr is not None
         for line in self._process.stdout:
             if line.startswith("{"):
                 answer: dict[str, Any] = json.loads(line)
                 return answer
-        words = self._process.stderr.read().strip().splitlines()[-1:] or ["it ended without a word"]
+        self._words.seek(0)
+        words = self._words.read().strip().splitlines()[-1:] or ["it ended without a word"]
         raise Absent(words[0])
 
     def do(self, job: str) -> dict[str, Any]:
@@ -64,7 +67,7 @@ class Worker:
 
     def close(self) -> None:
         """Ends the program."""
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+        for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
@@ -73,6 +76,7 @@ class Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._words.close()
 
 
 def interleaved(workers: Mapping[str, Worker], jobs: Sequence[str], repetitions: int) -> dict[str, dict[str, Any]]:
