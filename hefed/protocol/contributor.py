@@ -43,8 +43,11 @@ class ContributorPart:
         if "_key" in self.__dict__:
             self._key.erase()
 
+    @cached_property
     def commitment(self) -> bytes:
-        """The salted commitment to the frozen table. The same table must give it again after a restart."""
+        """The salted commitment to the frozen table, made once a process. The same table must give it again after a
+        restart.
+        """
         return self._work.commitment(self._vault.get_or_create("table salt", lambda: secrets.token_bytes(32)))
 
     def deal(self) -> m.Deal:
@@ -79,7 +82,7 @@ class ContributorPart:
     def _require_approved_table(self) -> None:
         """A table that changed since the approval ends the study: the same label must never see two updates."""
         if not self._table_is_the_approved:
-            if self.commitment() != self._board.approval(self._name).commitment:
+            if self.commitment != self._board.approval(self._name).commitment:
                 raise DeclinedError(
                     f"the table of {self._name} has changed since it was approved; submit the study again"
                 )

@@ -231,7 +231,7 @@ class Member:
 
     def _approval(self) -> m.Approval:
         return m.Approval(
-            commitment=self.contributor.commitment() if self.contributor else None,
+            commitment=self.contributor.commitment if self.contributor else None,
             dealing_keys=self.keyholder.dealing_keys() if self.keyholder else {},
             reading_key=self.reader.reading_key() if self.reader else None,
         )
