@@ -30,11 +30,17 @@ CHECK_REPETITIONS = 3
 
 
 def encrypt(
-    precision: Precision, key: ContributorKey, label: Label, values: ArrayLike, engine: Engine = "vectorised"
+    precision: Precision,
+    key: ContributorKey,
+    label: Label,
+    values: ArrayLike,
+    engine: Engine = "vectorised",
+    threads: int = 1,
 ) -> bytes:
     """The contribution c = m + e - a_L s, packed: `label.profile.packed_size(label.values)` bytes.
 
-    `values` has shape (K,), float64, |values[j]| <= 2**exponents[j].
+    `values` has shape (K,), float64, |values[j]| <= 2**exponents[j]. The vectorised engine works with that many
+    threads; the bytes are the same.
     Raises RangeError for a value out of range, SeedError for a key of another study, ParameterError for parameters
     that do not fit together.
     """
@@ -48,8 +54,21 @@ def encrypt(
         raise ParameterError(f"{vector.shape} values for a label of {label.values}")
     messages = _Encoded(precision, label, vector)
     noise_key = key.noise_key(label.digest)
-    masks = _masks(key, label, engine)
-    return masking.masked(label, masks, noise_key, precision.variance_contribution, messages)
+    _check_engine(engine)
+    residues = key.secret_residues(label.profile)
+    if engine == "tenseal":
+        return masking.masked(
+            label, lambda _: _SealMasks(label, residues), noise_key, precision.variance_contribution, messages
+        )
+    secret = ring.RingKey(label.profile, ring.negated(label.profile, residues))
+    return masking.masked(
+        label,
+        lambda first: masking.PublicProducts(label, secret, first),
+        noise_key,
+        precision.variance_contribution,
+        messages,
+        threads,
+    )
 
 
 def check_agreement(precision: Precision, label: Use) -> None:
@@ -71,14 +90,6 @@ class _Encoded:
 
     def fill(self, first: int, rows: Floats, used: int) -> None:
         packing.encode(self._precision, self._label, self._values, first, rows, used)
-
-
-def _masks(key: ContributorKey, label: Label, engine: Engine) -> masking.Masks:
-    _check_engine(engine)
-    residues = key.secret_residues(label.profile)
-    if engine == "tenseal":
-        return _SealMasks(label, residues)
-    return masking.PublicProducts(label, ring.RingKey(label.profile, ring.negated(label.profile, residues)))
 
 
 class _SealMasks:

@@ -1,12 +1,11 @@
-"""All compiled code of hefed.crypto, and nothing that decides anything.
+"""Compiled code of `ring`, `sampling`, `masking` and of encoding; that of `packing` is in `packing_kernels`.
 
 Works on *lane groups*: float64 arrays of shape (N, 8), entry (j, l) the coefficient (or transform) number j of the
-l-th of eight blocks, holding exact integers. All lengths, bounds and types are checked by the callers (`ring`,
-`sampling`, `packing`), which are the only users; words are little-endian, so is the machine.
+l-th of eight blocks, holding exact integers. It decides nothing: all lengths, bounds and types are checked by the
+callers, which are the only users; words are little-endian, so is the machine.
 
-Multiplications, additions and roundings take the same time for all values. Lookups that depend on secrets: the noise
-tables in `sample`. Compiled on first use and cached beside this file; no fast-math, so that every machine gives the
-same bits.
+Multiplications, additions and roundings take the same time for all values. Lookups and branches that depend on
+secrets: the noise tables in `sample` and `_search`.
 """
 
 from typing import Any

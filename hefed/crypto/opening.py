@@ -23,8 +23,8 @@ _INTEGER_BYTES = 16
 _PIECE = 1 << 13  # integers that are hashed at once
 
 
-def answer(precision: Precision, share_keys: ShareKeys, subset: Subset, label: Use) -> bytes:
-    """h_T = a_L * (sum of the contributors' shares for T) + noise, packed.
+def answer(precision: Precision, share_keys: ShareKeys, subset: Subset, label: Use, threads: int = 1) -> bytes:
+    """h_T = a_L * (sum of the contributors' shares for T) + noise, packed; by that many threads, with the same bytes.
 
     Raises SeedError for shares of another study or cohort, or a set that this keyholder has no share for,
     ParameterError for parameters that do not fit together.
@@ -36,9 +36,16 @@ def answer(precision: Precision, share_keys: ShareKeys, subset: Subset, label: U
         raise ParameterError("shares and label state different profiles or numbers of contributors")
     if (share_keys.keyholders, share_keys.threshold) != (precision.keyholders, precision.threshold):
         raise ParameterError("shares and precision state different sharings")
-    masks = masking.PublicProducts(label, share_keys.share(subset))
+    share = share_keys.share(subset)
     noise_key = share_keys.noise_key(subset, label.digest)
-    return masking.masked(label, masks, noise_key, precision.variance_answer, None)
+    return masking.masked(
+        label,
+        lambda first: masking.PublicProducts(label, share, first),
+        noise_key,
+        precision.variance_answer,
+        None,
+        threads,
+    )
 
 
 def answer_digest(label: Use, subset: Subset, packed: bytes) -> bytes:
@@ -91,6 +98,8 @@ class OpenedIntegers:
 def open_sum(precision: Precision, label: Label, total: bytes, answers: Mapping[Subset, bytes]) -> OpenedIntegers:
     """The integers that a sum holds, given the answer for every set of threshold - 1 keyholders.
 
+    Answers are asked for one after another and not kept: a mapping that fetches them bounds the memory.
+
     Raises OpeningError if an answer is missing or too many, or if an integer is outside the range of right sums,
     MalformedError if the sum or an answer is not well packed.
     """
@@ -102,8 +111,11 @@ def open_sum(precision: Precision, label: Label, total: bytes, answers: Mapping[
     if len(answers) != len(needed):
         raise OpeningError(f"{len(answers)} answers where {len(needed)} belong")
     profile = label.profile
-    vectors = [packing.checked(profile, packed, label.values) for packed in (total, *(answers[t] for t in needed))]
-    limbs, beyond = packing.opened(profile, vectors, label.values, precision.largest_opened)
+    opened = packing.PackedSum(profile, label.values)
+    opened.add(packing.checked(profile, total, label.values))
+    for subset in needed:
+        opened.add(packing.checked(profile, answers[subset], label.values))
+    limbs, beyond = opened.integers(precision.largest_opened)
     if beyond >= 0:
         raise OpeningError(
             f"opened integer {beyond} is outside the range of right sums: a contribution, the sum or an answer is wrong"

@@ -4,7 +4,7 @@ Relies on `kernels`. Bytes are hostile: length, every residue and the filling ar
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -79,11 +79,14 @@ class Packer:
         self._next += count
 
     @contextmanager
-    def group(self) -> Iterator[NDArray[np.uint8]]:
-        """Where the next eight blocks are to be packed, the values at the end that the vector has not left out."""
+    def group(self, first: int) -> Iterator[NDArray[np.uint8]]:
+        """Where the eight blocks from value `first` on are to be packed, the values that the vector has not left out.
+
+        Groups may come in any order, and from several threads.
+        """
         full = LANES * self._profile.ring_degree
-        count = min(self._values - self._next, full)
-        start = self._next * self._profile.bits_per_value // 8
+        count = min(self._values - first, full)
+        start = first * self._profile.bits_per_value // 8
         if count == full:
             yield self._packed[start : start + self._profile.packed_size(full)]
         else:
@@ -92,7 +95,6 @@ class Packer:
             part = self._packed[start : start + self._profile.packed_size(count)]
             part[:] = whole[: part.size]
             part[-1] &= 0xFF >> (8 * part.size - count * self._profile.bits_per_value)
-        self._next += count
 
     def finish(self) -> bytes:
         """The packed vector."""
@@ -122,11 +124,11 @@ def residue_array(profile: Profile, values: int) -> Floats:
     return np.zeros((len(profile.primes), -(-values // LANES) * LANES))
 
 
-def add_packed(profile: Profile, data: NDArray[np.uint8], values: int, total: Floats, first: int = 0) -> None:
-    """Add `values` values, from `first` on, of a `checked` vector to a residue array, modulo each prime."""
+def add_packed(profile: Profile, data: NDArray[np.uint8], values: int, total: Floats) -> None:
+    """Add a packed vector that was `checked` to a residue array, modulo each prime."""
     from hefed.crypto import packing_kernels as kernels
 
-    kernels.add_packed(data, widths_of(profile), primes_of(profile), first, values, total)
+    kernels.add_packed(data, widths_of(profile), primes_of(profile), 0, values, total)
 
 
 class PackedSum:
@@ -147,23 +149,22 @@ class PackedSum:
         """The sum so far."""
         return self._total[: self._size].tobytes()
 
+    def integers(self, largest: int) -> Opened:
+        """The integers in (-Q/2, Q/2) that the sum stands for, as limbs (K, primes).
 
-def opened(profile: Profile, vectors: Sequence[NDArray[np.uint8]], values: int, largest: int) -> Opened:
-    """The integers in (-Q/2, Q/2) that the sum of `checked` vectors stands for, as limbs (K, primes).
+        The second answer is the index of an integer above `largest` in magnitude, or -1.
+        """
+        from hefed.crypto import packing_kernels as kernels
 
-    The second answer is the index of an integer above `largest` in magnitude, or -1.
-    """
-    limbs = np.empty((values, len(profile.primes)), np.int64)
-    residues = residue_array(profile, min(values, _AT_ONCE))
-    for first in range(0, values, _AT_ONCE):
-        count = min(_AT_ONCE, values - first)
-        residues.fill(0)
-        for data in vectors:
-            add_packed(profile, data, count, residues, first)
-        beyond = _write_integers(profile, residues, largest, limbs[first : first + count])
-        if beyond >= 0:
-            return limbs, first + beyond
-    return limbs, -1
+        limbs = np.empty((self._values, len(self._profile.primes)), np.int64)
+        residues = residue_array(self._profile, min(self._values, _AT_ONCE))
+        for first in range(0, self._values, _AT_ONCE):
+            count = min(_AT_ONCE, self._values - first)
+            kernels.unpack(self._total, widths_of(self._profile), first, count, residues)
+            beyond = _write_integers(self._profile, residues, largest, limbs[first : first + count])
+            if beyond >= 0:
+                return limbs, first + beyond
+        return limbs, -1
 
 
 def pack_array(profile: Profile, residues: Floats, values: int) -> bytes:

@@ -14,7 +14,6 @@ from hefed.crypto.ring import LANES
 from hefed.crypto.shuffles import any_reaches, largest, load_six_bytes, power_of_two, store_six_bytes
 
 TILE = 64  # values whose packed form is a whole number of bytes
-_TILES = 16  # tiles that are added at once where values are not whole bytes
 _LAZY = 32  # products of magnitude below 0.6 p that can be added up in float64 without reduction
 _SIX_BYTES = np.uint64(48)  # the width for which eight residues are packed at once
 _ONE, _THREE, _SEVEN, _EIGHT, _BYTE = np.uint64(1), np.uint64(3), np.uint64(7), np.uint64(8), np.uint64(255)
@@ -28,9 +27,9 @@ _PACK = "void(float64[:, :, :], int64[::1], int64, uint8[::1])"
 
 
 @compiled
-def _append(out: Bytes, byte: int, held: np.uint64, bits: np.uint64, value: float, width: np.uint64) -> Any:
+def _append(out: Bytes, byte: int, held: np.uint64, bits: np.uint64, value: np.uint64, width: np.uint64) -> Any:
     """Write a residue after the `bits` bits that are held back, always fewer than eight; returns where that leads."""
-    held |= np.uint64(np.int64(value)) << bits
+    held |= value << bits
     store_word(out, byte, held)
     bits += width
     whole = bits >> _THREE
@@ -52,9 +51,9 @@ def pack_tile(rows: Floats, first: int, apart: int, widths: Integers, filled: in
         return
     held, bits = np.uint64(0), np.uint64(0)
     for j in range(first, first + filled - 1):
-        byte, held, bits = _append(out, byte, held, bits, rows[j], width)
+        byte, held, bits = _append(out, byte, held, bits, np.uint64(np.int64(rows[j])), width)
         if primes == 2:
-            byte, held, bits = _append(out, byte, held, bits, rows[j + apart], last_width)
+            byte, held, bits = _append(out, byte, held, bits, np.uint64(np.int64(rows[j + apart])), last_width)
     for k in range(primes):
         held |= np.uint64(np.int64(rows[first + filled - 1 + k * apart])) << bits
         bits += np.uint64(widths[k])
@@ -156,22 +155,39 @@ def add_packed(data: Bytes, widths: Integers, primes: Integers, first: int, coun
 
 
 @compiled
+def _added_at(a: Bytes, b: Bytes, bit: int, width: np.uint64, prime: int) -> Any:
+    """The sum of the residues that begin at a bit of two vectors, modulo the prime; without a branch."""
+    mask = (np.int64(1) << np.int64(width)) - 1
+    added = _bits_at(a, bit, mask) + _bits_at(b, bit, mask)
+    return np.uint64(added - (prime & -np.int64(added >= prime)))
+
+
+@compiled
 def add_to_packed(data: Bytes, widths: Integers, primes: Integers, count: int, total: Bytes) -> None:
     """Add packed residues to packed residues, modulo each prime."""
     eights = _eights(widths, count)
     p = spread(np.float64(primes[0]))
     for byte in range(0, 6 * eights, 6 * LANES):
         store_six_bytes(total, byte, residue(load_six_bytes(total, byte) + load_six_bytes(data, byte), p))
-    rows = np.empty((widths.size, _TILES * TILE))
-    flat = rows.reshape(-1)
-    for first in range(eights, count, _TILES * TILE):
-        filled = min(_TILES * TILE, count - first)
-        unpack(total, widths, first, filled, rows)
-        add_packed(data, widths, primes, first, filled, rows)
-        for j in range(0, filled, TILE):
-            # A multiple of eight values: a tile begins with a whole byte.
-            byte = (first + j) * widths.sum() // 8
-            pack_tile(flat, j, _TILES * TILE, widths, min(TILE, filled - j), total, byte)
+    step, last = widths.sum(), widths.size - 1
+    width, last_width, offset = np.uint64(widths[0]), np.uint64(widths[last]), widths[0]
+    made = np.empty(2 * TILE * LANES + LANES, np.uint8)  # in place, a value would be written over the next one
+    for first in range(eights, count, TILE):  # a multiple of eight: a tile begins with a whole byte
+        byte, held, bits = 0, np.uint64(0), np.uint64(0)
+        for j in range(first, min(first + TILE, count)):
+            added = _added_at(total, data, j * step, width, primes[0])
+            byte, held, bits = _append(made, byte, held, bits, added, width)
+            if last == 1:
+                added = _added_at(total, data, j * step + offset, last_width, primes[1])
+                byte, held, bits = _append(made, byte, held, bits, added, last_width)
+        if bits > np.uint64(0):
+            made[byte] = held & _BYTE
+            byte += 1
+        start = first * step // 8
+        for i in range(0, byte - byte % 8, 8):
+            store_word(total, start + i, word_at(made, i))
+        for i in range(byte - byte % 8, byte):
+            total[start + i] = made[i]
 
 
 @compiled

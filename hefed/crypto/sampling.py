@@ -190,12 +190,19 @@ def _with_guide(thresholds: tuple[int, ...]) -> NoiseTable:
 
 
 class NoiseSource:
-    """The noise G(key, sigma, b), b = 0, 1, ..., of one vector, eight blocks at a time."""
+    """The noise G(key, sigma, b), b = first_block, first_block + 1, ..., of one vector, eight blocks at a time."""
 
-    def __init__(self, profile: Profile, key: bytes, variance: Fraction, open_stream: OpenStream = Keystream) -> None:
-        self._key, self._open, self._block = key, open_stream, 0
+    def __init__(
+        self,
+        profile: Profile,
+        key: bytes,
+        variance: Fraction,
+        open_stream: OpenStream = Keystream,
+        first_block: int = 0,
+    ) -> None:
+        self._key, self._open, self._block = key, open_stream, first_block
         self._degree, self._table = profile.ring_degree, noise_table(variance)
-        self._stream = open_stream(key, 0, 0)
+        self._stream = open_stream(key, 0, first_block * 8 * self._degree // 16)
         self._buffer = np.empty(LANES * self._degree, np.uint64)
 
     def fill(self, rows: Floats, used: int) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hefed.crypto.contribution import check_value
-from hefed.crypto.parameters import PROFILES
+from hefed.crypto.contribution import check_value, encrypt
+from hefed.crypto.errors import ParameterError, RangeError
+from hefed.crypto.opening import answer
+from hefed.crypto.parameters import COMPACT, PROFILES
 from tests.crypto.federation import Federation
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +58,29 @@ def test_a_processor_without_fma_or_wide_registers_computes_the_same_bits(tmp_pa
     digests, uses_features = run(code, **plain).splitlines()
     assert uses_features == "False"
     assert digests.split() == [everything(profile) for profile in PROFILES.values()]
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+@pytest.mark.parametrize("threads", [2, 3, 50])
+def test_any_number_of_threads_makes_the_same_bytes(profile, threads):
+    values = 3 * 8 * profile.ring_degree + 77  # four groups, the last not full
+    federation = Federation(profile, values)
+    precision, label, shares = federation.precision, federation.label, federation.share_keys(0)
+    for subset in shares.subsets:
+        assert answer(precision, shares, subset, label, threads) == answer(precision, shares, subset, label)
+    vector = np.random.default_rng(3).uniform(-0.5, 0.5, values)
+    key = federation.keys[0]
+    assert encrypt(precision, key, label, vector, threads=threads) == encrypt(precision, key, label, vector)
+    vector[-1] = np.nan
+    with pytest.raises(RangeError) as raised:
+        encrypt(precision, key, label, vector, threads=threads)
+    assert raised.value.index == values - 1
+
+
+def test_no_threads_are_refused():
+    federation = Federation(COMPACT, 3)
+    with pytest.raises(ParameterError):
+        encrypt(federation.precision, federation.keys[0], federation.label, np.zeros(3), threads=0)
 
 
 def test_importing_the_package_loads_no_compiler_and_no_seal():
