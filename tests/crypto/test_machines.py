@@ -46,17 +46,32 @@ def run(code, **environment):
     return result.stdout.strip()
 
 
-def test_a_processor_without_fma_or_wide_registers_computes_the_same_bits(tmp_path):
+def has(feature):
+    from llvmlite import binding
+
+    return binding.get_host_cpu_features().get(feature, False)
+
+
+@pytest.mark.parametrize(
+    ("processor", "used", "unused"),
+    [("generic", "xmm", ("fmadd", "ymm", "zmm")), ("haswell", "ymm", ("zmm",))],
+    ids=["neither fma nor wide registers", "four numbers side by side"],
+)
+def test_other_processors_compute_the_same_bits(processor, used, unused, tmp_path):
+    if processor == "haswell" and not (has("avx2") and has("fma")):
+        pytest.skip("this processor has no AVX2 or no FMA")
     code = (
         "import sys; sys.path.insert(0, '.')\n"
         "from tests.crypto.test_machines import everything, PROFILES\n"
         "from hefed.crypto import kernels\n"
         "print(*[everything(profile) for profile in PROFILES.values()])\n"
-        "print(any('fmadd' in text or 'ymm' in text for text in kernels.multiply.inspect_asm().values()))\n"
+        "compiled = kernels.finish, kernels.inverse_stages, kernels.load_products\n"
+        "text = ''.join(text for kernel in compiled for text in kernel.inspect_asm().values())\n"
+        f"print(*[name for name in {(used, *unused)} if name in text])\n"
     )
-    plain = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
-    digests, uses_features = run(code, **plain).splitlines()
-    assert uses_features == "False"
+    other = {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    digests, found = run(code, **other).splitlines()
+    assert found == used
     assert digests.split() == [everything(profile) for profile in PROFILES.values()]
 
 
