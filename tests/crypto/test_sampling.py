@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from scipy.stats import chi2, norm
 
 from hefed.crypto.parameters import COMPACT, PRECISE, PROFILES, Precision
+from hefed.crypto.ring import RingKey
 from hefed.crypto.sampling import Keystream, NoiseSource, UniformSource, noise_table, uniform_polynomials
 
 KEY = bytes(range(32))
@@ -144,6 +145,26 @@ def test_the_prime_itself_is_the_first_word_to_be_replaced(excess, expected):
     group = np.zeros((n, LANES))
     UniformSource(COMPACT, KEY, 0, 0, canned(streams)).fill(group, 1)
     assert group[0, 0] == (p - 1 if expected == -1 else expected)
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+@pytest.mark.parametrize("replaced", [(), (0,), (3, 2047)], ids=["none", "the first", "two"])
+def test_products_with_a_key_are_those_of_the_words_after_replacement(profile, replaced):
+    p, n, blocks = profile.primes[0], profile.ring_degree, 3
+    words = np.random.default_rng(5).integers(0, p, (blocks, n))
+    for j in replaced:
+        words[2, j] = p + 1
+    main = b"".join(int(w).to_bytes(6, "little") for w in words.reshape(-1))
+    streams = {(0, 0): main, (1, 2 * 2**32): b"".join(w.to_bytes(6, "little") for w in (p - 1, 9))}
+    key = RingKey(profile, np.random.default_rng(6).integers(0, p, (len(profile.primes), n)).astype(np.uint64))
+    group = np.zeros((n, LANES))
+    UniformSource(profile, KEY, 0, 0, canned(streams)).fill_products(group, blocks, key)
+    for j, word in zip(replaced, (p - 1, 9), strict=False):
+        words[2, j] = word
+    assert np.all(np.abs(group) < 0.54 * p)
+    for block in range(blocks):
+        expected = [int(w) * int(s) % p for w, s in zip(words[block], key.value[0], strict=True)]
+        assert [int(x) % p for x in group[:, block]] == expected
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
