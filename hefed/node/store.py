@@ -42,6 +42,10 @@ LOG_PAGES = 1000
 """Pages that the write-ahead log may have before it is folded into the database."""
 LOG_BYTES = 4 * 2**20
 """What the file of the write-ahead log is cut to once it has been folded in."""
+SHORT = 4096
+"""Bytes of a sealed secret that is also kept in memory, sealed: to find one, SQLite reads others whole, and so the
+frozen table at almost every look.
+"""
 PAGES_AT_ONCE = 2000
 """Pages of the database that are given back to the disk in one step."""
 
@@ -97,6 +101,7 @@ class Store:
         make_private_folder(folder)
         self._folder = folder
         self._path = folder / FILE
+        self._short: dict[tuple[bytes, str], bytes] = {}
         try:
             schema.prepare(self._path)
             self._db = sqlite3.connect(self._path, isolation_level=None)
@@ -192,6 +197,7 @@ class Store:
             *(when, outcome, study),
         )
         self._write("DELETE FROM secret WHERE study = ?", study)
+        self._short = {key: sealed for key, sealed in self._short.items() if key[0] != study}
         self.commit()
         destroy(self._key_file(study))
         self._fold_log()
@@ -370,10 +376,16 @@ class Store:
 
     def secret(self, study: bytes, name: str) -> bytes | None:
         """See `vault.Sealed`."""
+        if (study, name) in self._short:
+            return self._short[study, name]
         row = self._run("SELECT sealed FROM secret WHERE study = ? AND name = ?", study, name).fetchone()
+        if row and len(row[0]) <= SHORT:
+            self._short[study, name] = row[0]
         return row[0] if row else None
 
     def keep_secret(self, study: bytes, name: str, sealed: bytes) -> None:
         """See `vault.Sealed`."""
         self._write("INSERT INTO secret VALUES (?, ?, ?)", study, name, sealed)
         self.commit()
+        if len(sealed) <= SHORT:
+            self._short[study, name] = sealed

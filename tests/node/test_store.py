@@ -175,6 +175,10 @@ def test_secrets_cannot_be_exchanged_nor_opened_with_another_key_file(tmp_path: 
     vault.get_or_create("seed", lambda: b"x" * 32)
     vault.get_or_create("salt", lambda: b"y" * 32)
     store._write("UPDATE secret SET sealed = (SELECT sealed FROM secret WHERE name = 'salt') WHERE name = 'seed'")
+    assert vault.get_or_create("seed", lambda: b"z" * 32) == b"x" * 32, "a process that runs goes on with its own"
+    store.close()
+    store = Store(tmp_path)
+    vault = store.vault(STUDY)
     with pytest.raises(DeclinedError, match="key file is not the one"):
         vault.get_or_create("seed", lambda: b"z" * 32)
     (path,) = (tmp_path / "study-keys").iterdir()
