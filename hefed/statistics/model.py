@@ -175,9 +175,12 @@ class Prepared:
         self._fill()
         self.smallest: Float = np.min([part.min(axis=1) for part in self._design], axis=0)
         self.largest: Float = np.max([part.max(axis=1) for part in self._design], axis=0)
-        self.sums: Float = np.array([column.sum() for column in self._covariates])
-        mean = (self.sums / self.rows)[:, None]
-        self.deviations: Float = np.sum([np.square(part - mean).sum(axis=1) for part in self._design], axis=0)
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # so large a value has no place in the ranges, and is refused
+            self.sums: Float = np.array([column.sum() for column in self._covariates])
+            mean = (self.sums / self.rows)[:, None]
+            self.deviations: Float = np.sum([np.square(part - mean).sum(axis=1) for part in self._design], axis=0)
 
     def _fill(self) -> None:
         for j, column in enumerate(self._covariates):
