@@ -216,6 +216,8 @@ class RegionNode:
             )
             return
         self._store.append(study, number, message, time.time(), attachments)
+        if number == 0:
+            self._store.commit()  # so that its people, in processes of their own, find what they are told of
         running.follow(message, attachments)
 
     def _belong(self, running: Participation, message: m.Message, attachments: tuple[bytes, ...]) -> bool:
