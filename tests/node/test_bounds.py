@@ -18,6 +18,8 @@ from tests.node.proxies import Throttled
 from tests.node.runs import wait_for
 
 PIECE = os.urandom(2**20)
+RATE = 40_000_000
+"""Bytes a second of a line over which 200 pieces take longer than the looks at it are apart, on any machine."""
 
 
 class Pair:
@@ -72,7 +74,7 @@ def parts(frames: int) -> list[zmq.Frame]:
 
 
 def test_a_member_whose_message_is_longer_than_any_is_cut_off(pairs: list[Pair]) -> None:
-    pair = Pair(at_aggregator=Traffic(most=20 * len(PIECE)))
+    pair = Pair(at_aggregator=Traffic(most=20 * len(PIECE)), rate=RATE)
     pairs.append(pair)
     pair.member.socket.send_multipart(parts(18), copy=False)
     assert len(pair.at_aggregator().frames) == 18
@@ -90,7 +92,7 @@ def test_a_member_whose_message_is_longer_than_any_is_cut_off(pairs: list[Pair])
 
 
 def test_an_aggregator_whose_message_is_longer_than_any_is_cut_off(pairs: list[Pair]) -> None:
-    pair = Pair(at_member=Traffic(most=20 * len(PIECE), most_before=20 * len(PIECE)))
+    pair = Pair(at_member=Traffic(most=20 * len(PIECE), most_before=20 * len(PIECE)), rate=RATE)
     pairs.append(pair)
     pair.aggregator.socket.send_multipart([pair.connection, *parts(18)], copy=False)
     wait_for(lambda: [one for one in pair.member.receive() if len(one.frames) == 18])
@@ -120,8 +122,7 @@ def test_what_is_taken_from_a_connection_is_counted_to_the_byte(pairs: list[Pair
 
 
 def test_of_many_messages_that_are_not_whole_the_longest_is_cut_off(pairs: list[Pair]) -> None:
-    traffic = Traffic(most_together=10 * len(PIECE))
-    pair = Pair(at_aggregator=traffic)
+    pair = Pair(at_aggregator=Traffic(most_together=10 * len(PIECE)), rate=RATE)
     pairs.append(pair)
     pair.member.socket.send_multipart(parts(200), copy=False)
 
