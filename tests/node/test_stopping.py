@@ -47,10 +47,13 @@ def study(tmp_path: Path) -> Iterator[Path]:
 def test_a_signal_in_the_middle_of_a_study_ends_everything(study: Path, number: int, code: int) -> None:
     out = study.parent / "out"
     with started("simulate", study, "--out", out) as process:
-        read_until(process, "round 3")
+        read_until(process, "round 1")
+        held = parties_in(out)["halland"]
+        os.kill(held, signal.SIGSTOP)  # so that the study does not end before the signal comes
         assert len(parties_in(out)) == 4
         assert len(secret_files(out)) == 4 + 3  # identities and study keys
         process.send_signal(number)
+        os.kill(held, signal.SIGCONT)
         said, _ = process.communicate(timeout=15)
         assert _nothing_is_left(out)  # at once: simulate itself waited for its parties
     assert process.returncode == code
