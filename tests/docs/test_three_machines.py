@@ -1,8 +1,9 @@
-"""What the README says of three machines, done as it says: its own commands, a folder for each machine."""
+"""What the README says of three machines, done as it says, with a folder and a network for each machine."""
 
 import json
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from tests.node.runs import EXAMPLES, ROOT, assert_same_fit, cox_reference, envi
 
 REGIONS = ("halland", "orebro", "kronoberg")
 EVERYBODY = ("aggregator", "analyst", *REGIONS)
+ADDRESSES = {"first": "10.0.0.1", "second": "10.0.0.2", "third": "10.0.0.3"}
 MACHINES = {"aggregator": "first", "halland": "first", "analyst": "third", "orebro": "second", "kronoberg": "third"}
 
 
@@ -33,13 +35,44 @@ def page() -> dict[str, list[str]]:
 
 
 class Machines:
-    """Three folders that stand for the machines, each with the homes on it, and the loopback address of the first."""
+    """Three folders that stand for the machines, each with the homes on it. Where this user may make them, each is a
+    network of its own and they are joined by a bridge, with the addresses of the page; otherwise all share the
+    loopback network, with an address of its own for the first.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.address = folder, f"127.0.0.2:{free_port()}"
-        for name in set(MACHINES.values()):
-            (folder / name).mkdir()
+        self.folder = folder
         self.running = ExitStack()
+        self.networks = self._networks()
+        self.address = "10.0.0.1:7100" if self.networks else f"127.0.0.2:{free_port()}"
+        for name in ADDRESSES:
+            (folder / name).mkdir()
+
+    def _networks(self) -> bool:
+        """Makes the three networks, and leaves nothing of them behind; whether it could."""
+        tag = secrets.token_hex(3)
+        self.names = {name: f"hf-{tag}-{name}" for name in ADDRESSES}
+        bridge = f"hb-{tag}"  # in the first machine's network, so that this one has no part in it
+        first = self.names["first"]
+        lines = [f"netns add {network}" for network in self.names.values()]
+        lines += [f"-n {first} link add {bridge} type bridge", f"-n {first} addr add 10.0.0.1/24 dev {bridge}"]
+        lines += [f"-n {first} link set {bridge} up"]
+        for name, network in self.names.items():
+            lines.append(f"-n {network} link set lo up")
+            if name != "first":
+                lines += [
+                    f"-n {network} link add eth0 type veth peer name {name} netns {first}",
+                    f"-n {network} addr add {ADDRESSES[name]}/24 dev eth0",
+                    f"-n {network} link set eth0 up",
+                    f"-n {first} link set {name} master {bridge} up",
+                ]
+        for network in self.names.values():
+            self.running.callback(_ip, f"netns del {network}")
+        return shutil.which("ip") is not None and os.geteuid() == 0 and all(map(_ip, lines))
+
+    def within(self, member: str) -> list[str]:
+        """What a command begins with on the member's machine."""
+        return ["ip", "netns", "exec", self.names[MACHINES[member]]] if self.networks else []
 
     def of(self, member: str) -> Path:
         return self.folder / MACHINES[member]
@@ -54,7 +87,7 @@ class Machines:
         if member != default:
             line = re.sub(rf"\b{default}\b", member, line)
         words = re.findall(r'"[^"]*"|\S+', line)
-        return [sys.executable, "-m", "hefed", *(word.strip('"') for word in words[1:])]
+        return [*self.within(member), sys.executable, "-m", "hefed", *(word.strip('"') for word in words[1:])]
 
     def run(self, line: str, member: str, *, code: int = 0, answer: str = "") -> str:
         """Runs it to its end on the member's machine."""
@@ -77,6 +110,10 @@ class Machines:
 
     def log(self, member: str) -> str:
         return (self.of(member) / f"{member}.log").read_text()
+
+
+def _ip(line: str) -> bool:
+    return subprocess.run(["ip", *line.split()], capture_output=True, check=False).returncode == 0
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
@@ -148,6 +185,25 @@ def _pending(machines: Machines, status: str, region: str) -> bool:
     assert f"{region} (region): running" in machines.run(status, region)
     standing = json.loads(machines.run(f"{status} --json", region))
     return standing["connected"] and [study["state"] for study in standing["studies"]] == ["pending"]
+
+
+def test_each_machine_reaches_the_aggregator_from_an_address_of_its_own(machines: Machines) -> None:
+    if not machines.networks:
+        assert machines.address.startswith("127.0.0.2:")
+        return
+    said = subprocess.run(
+        [*machines.within("aggregator"), sys.executable, "-c", ESTABLISHED], capture_output=True, text=True, check=True
+    )
+    assert set(ADDRESSES.values()) == set(said.stdout.split())
+
+
+ESTABLISHED = """
+import socket, struct
+for line in open("/proc/net/tcp6").readlines()[1:] + open("/proc/net/tcp").readlines()[1:]:
+    local, remote, state = line.split()[1:4]
+    if int(local.split(":")[1], 16) == 7100 and state == "01":
+        print(socket.inet_ntoa(struct.pack("<I", int(remote.split(":")[0][-8:], 16))))
+"""
 
 
 def test_a_study_from_the_page_gives_the_answer_of_r_to_the_analyst_alone(machines: Machines) -> None:
