@@ -1,5 +1,7 @@
 """What `make ratios` computes from what it measures, and that the page of figures is the one that the results make."""
 
+import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from benchmarks import fits, limits, memory, performance, ratios, round231
 from benchmarks.made_up import COVARIATES, LAST_DAY, REGIONS, Patients, study
 from benchmarks.rounds import Round
-from benchmarks.worker import Absent, Worker, interleaved
+from benchmarks.worker import ROOT, Absent, Worker, interleaved
 from hefed.crypto.parameters import COMPACT, PRECISE
 from hefed.study import Study
 
@@ -73,18 +75,31 @@ def test_bounds_hold_or_do_not(name: str, value: float, met: bool) -> None:
     assert ratios.is_met(name, value) is met
 
 
-def test_the_page_of_figures_is_what_the_results_make() -> None:
-    """Run `make performance` after a change of either."""
-    if not ratios.RESULTS.exists():
-        assert not performance.PAGE.exists(), "a page without the results that it comes from"
-        pytest.skip("there are no results yet; `make ratios` makes them")
-    assert performance.PAGE.read_text() == performance.made_from(ratios.RESULTS)
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make ratios` makes, of small sizes."""
+    folder = tmp_path_factory.mktemp("results")
+    command = [sys.executable, "-m", "benchmarks.ratios", "--quick", "--out", folder]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=900)
+    return folder
 
 
-def test_the_ratios_are_those_of_the_details() -> None:
-    if not ratios.RESULTS.exists():
-        pytest.skip("there are no results yet; `make ratios` makes them")
-    assert ratios.table(ratios.ratios(ratios.read(ratios.RESULTS))) == (ratios.RESULTS / "ratios.md").read_text()
+def test_every_ratio_is_measured_or_its_peer_is_absent(results: Path) -> None:
+    found = json.loads((results / "ratios.json").read_text())
+    assert {name for name, value in found.items() if value is None} <= {
+        name for name in found if name.endswith(("_openfhe", "_desilofhe", "_lifelines", "_vs_r", "_tenseal_flare"))
+    }
+    assert found["bytes_per_value"] == pytest.approx(6, abs=0.1)
+    assert ratios.table(ratios.ratios(ratios.read(results))) == (results / "ratios.md").read_text()
+
+
+def test_the_page_of_figures_says_what_was_measured(results: Path) -> None:
+    page = performance.made_from(results)
+    for name in json.loads((results / "ratios.json").read_text()):
+        assert f"`{name}`" in page, name
+    # Run `make performance` after a change of either.
+    assert performance.PAGE.exists() == ratios.RESULTS.exists()
+    assert not performance.PAGE.exists() or performance.PAGE.read_text() == performance.made_from(ratios.RESULTS)
 
 
 def test_figures_have_three_digits() -> None:
