@@ -63,7 +63,7 @@ def encrypted_fit(kind: str, tables: Path) -> Fit:
 
 
 def _coefficients(document: dict[str, object]) -> tuple[list[float], list[float]]:
-    return list(document["estimate"]), list(document["std_error"])  # type: ignore[call-overload]
+    return list(document["estimate"]), list(document["std_error"])
 
 
 def _times(path: Path) -> tuple[float, float, int]:

@@ -148,8 +148,8 @@ def _serve(config: HostConfig, name: str, context: "zmq.Context[zmq.Socket[bytes
             identity=identity,
             store=Store(folder),
             link=link,
-            consent=MadeUpConsent(name, config.values, config.rounds),  # type: ignore[arg-type]  # answers the same calls
-        ).run(line)  # type: ignore[arg-type]  # a lifeline that any thread can follow
+            consent=MadeUpConsent(name, config.values, config.rounds),  # answers the same calls
+        ).run(line)  # a lifeline that any thread can follow
     except BaseException:
         log.exception("%s has stopped", name)
         os._exit(1)  # the parent sees it

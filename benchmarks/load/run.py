@@ -51,7 +51,7 @@ class Case:
     def of(cls, words: str, **others: int | str) -> "Case":
         """From "200x231". Raises ValueError."""
         contributors, values = words.split("x")
-        return cls(int(contributors), int(values), **others)  # type: ignore[arg-type]
+        return cls(int(contributors), int(values), **others)
 
     @property
     def names(self) -> list[str]:

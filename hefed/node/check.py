@@ -22,7 +22,7 @@ from hefed.node.finding import Finding, Tell, not_tried, note, waiting_for, work
 from hefed.node.home import Home
 from hefed.node.link import AggregatorLink
 from hefed.node.operate import Standing
-from hefed.node.serving import test_engines
+from hefed.node.serving import compare_engines
 from hefed.node.settings import FILE as SETTINGS
 from hefed.node.settings import Settings
 from hefed.node.status import is_running
@@ -234,7 +234,7 @@ class _Check:
         self._tell("the encryption engines; slow the first time")
         began = time.monotonic()
         try:
-            test_engines()
+            compare_engines()
         except (CryptoError, NodeError) as error:
             return [wrong("engines", error)]
         seconds = time.monotonic() - began

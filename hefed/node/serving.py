@@ -45,7 +45,7 @@ class Region:
     reread: Callable[[], tuple[DataSettings | None, Policy]] | None = None
 
 
-def test_engines() -> None:
+def compare_engines() -> None:
     """Compares the two encryption engines with each other and with SEAL. Raises CryptoError, or NodeError where the
     compiled kernels have no place.
     """
@@ -77,7 +77,7 @@ def serve_region(
 ) -> None:
     """Runs a region until the lifeline is cut. Raises NodeError."""
     allow_many_files()
-    test_engines()
+    compare_engines()
     identity = Identity.load(region.folder)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     link = MemberLink(context, identity, region.roster, endpoints, proxy=proxy)
@@ -112,7 +112,7 @@ def serve_aggregator(
 ) -> None:
     """Runs an aggregator until the lifeline is cut; tells `announce` where it listens. Raises NodeError."""
     allow_many_files()
-    test_engines()  # it also loads the compiled kernels, for which the first round of a study would wait
+    compare_engines()  # it also loads the compiled kernels, for which the first round of a study would wait
     identity = Identity.load(folder)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     link = AggregatorLink(context, identity, roster, endpoint)

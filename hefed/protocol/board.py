@@ -48,8 +48,7 @@ class Board:
         self.outcome: Outcome | None = None
         self.last_digest: dict[str, bytes] = {}
 
-    # --- what follows from the record
-    # -------------------------------------------------------------------------------------------
+    # --- what follows from the record --------------------------------------------------------------------------------
 
     @cached_property
     def members(self) -> tuple[str, ...]:
@@ -176,8 +175,7 @@ class Board:
         """The keyholders that answered this attempt of the round under way."""
         return {name for name, attempts in self.round.answers.items() if attempt in attempts}
 
-    # --- the next message
-    # ---------------------------------------------------------------------------------------------------------
+    # --- the next message --------------------------------------------------------------------------------------------
 
     def post(self, message: Message) -> None:
         """Takes the next message of the study. Raises ProtocolError (and leaves the record as it is) when it may not
@@ -233,8 +231,7 @@ class Board:
         if sender not in self._parties(rule.sender):
             raise SignatureError(f"{sender} sent a '{rule.kind}', which only a study's {rule.sender} may")
 
-    # --- one method a kind; each returns whether the phase is complete
-    # ---------------------------------------------------------------
+    # --- one method a kind; each returns whether the phase is complete -----------------------------------------------
 
     def _on_invitation(self, message: Message, content: m.Invitation) -> bool:
         if m.study_hash(content, message.sender) != self.study_digest:

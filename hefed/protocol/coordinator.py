@@ -106,8 +106,7 @@ class Coordinator:
         self._sum: RunningSum | None = None
         self._total: bytes | None = None
 
-    # --- the record
-    # ------------------------------------------------------------------------------------------------------------
+    # --- the record --------------------------------------------------------------------------------------------------
 
     def receive(
         self, envelope: bytes, attachments: tuple[bytes, ...], now: float, connected: Collection[str]
@@ -143,8 +142,7 @@ class Coordinator:
         expires = float(self.board.invitation.expires)
         return expires if indispensable(self.board) else min(self._waits_since + self.board.study.limits.wait, expires)
 
-    # --- inside
-    # ------------------------------------------------------------------------------------------------------------------
+    # --- inside ------------------------------------------------------------------------------------------------------
 
     def _require_attachments(self, entry: Entry) -> None:
         bound = entry.message.body.attachments

@@ -193,9 +193,25 @@ class Killer:
         self.plan.note("passed.jsonl", Passed(sender, header["number"], *kind_and_round(frames[0]), digest))
 
 
+def watch_sending(killer: Killer, name: str) -> None:
+    """Has a member's link tell the killer of each message that leaves."""
+    send = MemberLink.send
+
+    def watched_send(self: MemberLink, header: dict[str, Any], *frames: bytes) -> bool:
+        is_message = header["type"] == "message"
+        if is_message:
+            killer.pass_on(name, header, frames)
+        handed = send(self, header, *frames)
+        if handed and is_message:
+            killer.at("sent", frames[0], FLUSH)
+        return handed
+
+    MemberLink.send = watched_send  # type: ignore[method-assign]
+
+
 def watch_region(killer: Killer, name: str) -> None:
     """Has a region's store and link tell the killer."""
-    remember, commit, send = Store.remember, Store.commit, MemberLink.send
+    remember, commit = Store.remember, Store.commit
 
     def watched_remember(self: Store, study: bytes, key: str, envelope: bytes, *rest: Any, **more: Any) -> int:
         killer.at("made", envelope)
@@ -207,16 +223,8 @@ def watch_region(killer: Killer, name: str) -> None:
         commit(self)
         killer.committed()
 
-    def watched_send(self: MemberLink, header: dict[str, Any], *frames: bytes) -> bool:
-        is_message = header["type"] == "message"
-        if is_message:
-            killer.pass_on(name, header, frames)
-        handed = send(self, header, *frames)
-        if handed and is_message:
-            killer.at("sent", frames[0], FLUSH)
-        return handed
-
-    Store.remember, Store.commit, MemberLink.send = watched_remember, watched_commit, watched_send  # type: ignore[method-assign]
+    Store.remember, Store.commit = watched_remember, watched_commit  # type: ignore[method-assign]
+    watch_sending(killer, name)
 
 
 def watch_aggregator(killer: Killer) -> None:
@@ -268,7 +276,7 @@ def watch_aggregator(killer: Killer) -> None:
 
 def watch_analyst(killer: Killer, name: str) -> None:
     """Has what the analyst's command writes and sends tell the killer."""
-    write, replace, send = submit.write_private, submit.replace_durably, MemberLink.send
+    write, replace = submit.write_private, submit.replace_durably
 
     def watched_write(path: Path, data: bytes) -> None:
         killer.strike("made", "invitation", None)
@@ -280,16 +288,8 @@ def watch_analyst(killer: Killer, name: str) -> None:
         replace(path, data)
         killer.strike("stored", RESULT, None)
 
-    def watched_send(self: MemberLink, header: dict[str, Any], *frames: bytes) -> bool:
-        is_message = header["type"] == "message"
-        if is_message:
-            killer.pass_on(name, header, frames)
-        handed = send(self, header, *frames)
-        if handed and is_message:
-            killer.at("sent", frames[0], FLUSH)
-        return handed
-
-    submit.write_private, submit.replace_durably, MemberLink.send = watched_write, watched_replace, watched_send  # type: ignore[method-assign]
+    submit.write_private, submit.replace_durably = watched_write, watched_replace
+    watch_sending(killer, name)
 
 
 SEEDS = "sealed seeds"
