@@ -87,7 +87,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_ratio_is_measured_or_its_peer_is_absent(results: Path) -> None:
     found = json.loads((results / "ratios.json").read_text())
     assert {name for name, value in found.items() if value is None} <= {
-        name for name in found if name.endswith(("_openfhe", "_desilofhe", "_lifelines", "_vs_r", "_tenseal_flare"))
+        name for name in found if name.endswith(("_openfhe", "_desilofhe", "_lifelines", "_vs_r", "_sklearn", "_flare"))
     }
     assert found["bytes_per_value"] == pytest.approx(6, abs=0.1)
     assert ratios.table(ratios.ratios(ratios.read(results))) == (results / "ratios.md").read_text()
