@@ -68,16 +68,34 @@ def masked(
     `masks_from(b)` are the masks from block b on. With more threads than one each takes a range of blocks: the bytes
     are the same. Raises ParameterError for less than one thread.
     """
-    if threads < 1:
-        raise ParameterError(f"{threads} threads; there must be at least one")
     packer = packing.Packer(label.profile, label.values)
+    mask_into(packer, label, masks_from, noise_key, variance, messages, threads)
+    return packer.finish()
+
+
+def mask_into(
+    packer: packing.Packer,
+    label: Use,
+    masks_from: Callable[[int], Masks],
+    noise_key: bytes,
+    variance: Fraction,
+    messages: Messages | None,
+    threads: int = 1,
+) -> None:
+    """`masked` into a packer of the label's length, which is not finished."""
 
     def work(part: list[tuple[int, int]]) -> None:
         start = part[0][0]
         noise = sampling.NoiseSource(label.profile, noise_key, variance, first_block=start)
         _mask(label.profile, part, masks_from(start), noise, messages, packer)
 
-    every = list(groups(label))
+    by_threads(work, list(groups(label)), threads)
+
+
+def by_threads(work: Callable[[list[tuple[int, int]]], None], every: list[tuple[int, int]], threads: int) -> None:
+    """Do the work on all groups, each thread on a range of them. Raises ParameterError for less than one thread."""
+    if threads < 1:
+        raise ParameterError(f"{threads} threads; there must be at least one")
     size = -(-len(every) // threads)
     parts = [every[i : i + size] for i in range(0, len(every), size)]
     if len(parts) == 1:
@@ -85,7 +103,6 @@ def masked(
     else:
         with ThreadPoolExecutor(len(parts)) as pool:
             list(pool.map(work, parts))
-    return packer.finish()
 
 
 def _mask(

@@ -96,6 +96,10 @@ class Packer:
             part[:] = whole[: part.size]
             part[-1] &= 0xFF >> (8 * part.size - count * self._profile.bits_per_value)
 
+    def erase(self) -> None:
+        """Overwrite what is packed with zeros."""
+        self._packed.fill(0)
+
     def finish(self) -> bytes:
         """The packed vector."""
         del self._packed  # BytesIO hands its bytes out without a copy once nobody else can write to them
