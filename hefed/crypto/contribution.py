@@ -7,6 +7,7 @@ the noise is a function of both.
 
 from collections.abc import Sequence
 from functools import lru_cache
+from io import BytesIO
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +25,7 @@ Engine = Literal["tenseal", "vectorised"]
 ENGINES: tuple[Engine, ...] = ("tenseal", "vectorised")
 
 CHECK_REPETITIONS = 3
+_READ = 8  # compiled code reads eight bytes at a time
 
 
 # --- Encrypting -----------------------------------------------------------------------------------
@@ -44,31 +46,114 @@ def encrypt(
     Raises RangeError for a value out of range, SeedError for a key of another study, ParameterError for parameters
     that do not fit together.
     """
-    check_agreement(precision, label)
-    if key.study != label.study:
-        raise SeedError(f"the key of {key.dealer} was dealt for another study than the label's")
-    if (key.keyholders, key.threshold) != (precision.keyholders, precision.threshold):
-        raise ParameterError(f"the key of {key.dealer} is dealt {key.threshold} of {key.keyholders}, not as stated")
+    masks = _Masks(precision, key, label, engine, threads)
+    messages = _Encoded(precision, label, _vector(label, values))
+    return masking.masked(label, masks.start, masks.noise_key, masks.variance, messages, masks.threads)
+
+
+class Mask:
+    """Made ahead: e - a_L s, packed, all of a contribution that does not depend on its values. For one contribution.
+
+    It is secret, as it turns that contribution into the values: it has no repr, cannot be pickled and can be erased.
+    """
+
+    __slots__ = ("_label", "_packed", "_precision")
+
+    def __init__(
+        self,
+        precision: Precision,
+        key: ContributorKey,
+        label: Label,
+        engine: Engine = "vectorised",
+        threads: int = 1,
+    ) -> None:
+        """Raises SeedError and ParameterError as `encrypt`."""
+        masks = _Masks(precision, key, label, engine, threads)
+        self._precision, self._label = precision, label
+        # BytesIO holds the only reference to these bytes, so that they are written to in place.
+        self._packed: BytesIO | None = BytesIO(
+            masking.masked(label, masks.start, masks.noise_key, masks.variance, None, masks.threads)
+        )
+
+    def encrypt(self, values: ArrayLike) -> bytes:
+        """The contribution of these values: with the vectorised engine the bytes that `encrypt` gives.
+
+        The mask is used up, by an error as well. Raises RangeError for a value out of range, ParameterError for
+        another number of values, and when the mask was used or erased.
+        """
+        packed, self._packed = self._packed, None
+        if packed is None:
+            raise ParameterError("a mask is for one contribution; this one is used or erased")
+        try:
+            vector = _vector(self._label, values)
+            _add_values(self._precision, self._label, vector, np.frombuffer(packed.getbuffer(), np.uint8))
+        except BaseException:
+            _overwrite(packed)
+            raise
+        return packed.getvalue()
+
+    def erase(self) -> None:
+        """Overwrite the mask with zeros."""
+        packed, self._packed = self._packed, None
+        if packed is not None:
+            _overwrite(packed)
+
+    def __repr__(self) -> str:
+        return "<Mask>"
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        raise TypeError("a mask cannot be pickled")
+
+
+def _overwrite(packed: BytesIO) -> None:
+    np.frombuffer(packed.getbuffer(), np.uint8).fill(0)
+
+
+def _add_values(precision: Precision, label: Label, values: Floats, packed: NDArray[np.uint8]) -> None:
+    """Add the encoded values to a packed vector, in place, group by group."""
+    from hefed.crypto import kernels
+
+    profile = label.profile
+    moduli, widths, rows = np.array(profile.primes, np.float64), packing.widths_of(profile), ring.block_rows(profile)
+    data = packed if packed.size >= _READ else np.append(packed, np.zeros(_READ, np.uint8))
+    for block, used in masking.groups(label):
+        first = block * profile.ring_degree
+        packing.encode(precision, label, values, first, rows, used)
+        count = min(label.values - first, used * profile.ring_degree)
+        kernels.add_messages(rows.ravel(), moduli, widths, first, count, data)
+    if data is not packed:
+        packed[:] = data[: packed.size]
+
+
+class _Masks:
+    """What hides the values: polynomials for `masking`, from any block on, and the noise."""
+
+    def __init__(self, precision: Precision, key: ContributorKey, label: Label, engine: Engine, threads: int) -> None:
+        check_agreement(precision, label)
+        if key.study != label.study:
+            raise SeedError(f"the key of {key.dealer} was dealt for another study than the label's")
+        if (key.keyholders, key.threshold) != (precision.keyholders, precision.threshold):
+            raise ParameterError(f"the key of {key.dealer} is dealt {key.threshold} of {key.keyholders}, not as stated")
+        _check_engine(engine)
+        self.noise_key, self.variance = key.noise_key(label.digest), precision.variance_contribution
+        self.threads = 1 if engine == "tenseal" else threads
+        self._label, self._residues = label, key.secret_residues(label.profile)
+        self._negated: ring.RingKey | None = None
+        if engine == "vectorised":
+            self._negated = ring.RingKey(label.profile, ring.negated(label.profile, self._residues))
+
+    def start(self, first_block: int) -> masking.Masks:
+        """The masks from a block on."""
+        if self._negated is None:
+            return _SealMasks(self._label, self._residues)
+        return masking.PublicProducts(self._label, self._negated, first_block)
+
+
+def _vector(label: Label, values: ArrayLike) -> Floats:
     vector = np.ascontiguousarray(values, np.float64)
     if vector.shape != (label.values,):
         raise ParameterError(f"{vector.shape} values for a label of {label.values}")
-    messages = _Encoded(precision, label, vector)
-    noise_key = key.noise_key(label.digest)
-    _check_engine(engine)
-    residues = key.secret_residues(label.profile)
-    if engine == "tenseal":
-        return masking.masked(
-            label, lambda _: _SealMasks(label, residues), noise_key, precision.variance_contribution, messages
-        )
-    secret = ring.RingKey(label.profile, ring.negated(label.profile, residues))
-    return masking.masked(
-        label,
-        lambda first: masking.PublicProducts(label, secret, first),
-        noise_key,
-        precision.variance_contribution,
-        messages,
-        threads,
-    )
+    return vector
 
 
 def check_agreement(precision: Precision, label: Use) -> None:

@@ -15,9 +15,17 @@ from numpy.typing import NDArray
 
 from hefed.crypto.compiling import Bytes, Exponents, Floats, Integers, Words, compiled
 from hefed.crypto.lanes import load, nearest, product, reduced, residue, spread, store, word_at
-from hefed.crypto.packing_kernels import TILE, pack_tile
+from hefed.crypto.packing_kernels import TILE, _bits_at, _eights, pack_tile
 from hefed.crypto.ring import LANES
-from hefed.crypto.shuffles import any_reaches, largest, power_of_two, turn_rows, words_to_rows
+from hefed.crypto.shuffles import (
+    any_reaches,
+    largest,
+    load_six_bytes,
+    power_of_two,
+    store_six_bytes,
+    turn_rows,
+    words_to_rows,
+)
 
 _TILE = 64  # rows of a lane group that stay in the first-level cache while the eight blocks are gone through
 _CHUNK = 256  # the same for the first stages of a transform
@@ -278,3 +286,33 @@ def finish(
         for lane in range(LANES):
             byte = (lane * (degree // TILE) + tile) * tile_bytes
             pack_tile(rows, lane * primes * TILE, TILE, widths, TILE, packed, byte)
+
+
+@compiled
+def add_messages(messages: Floats, moduli: Floats, widths: Integers, first: int, count: int, packed: Bytes) -> None:
+    """Add `count` integers (below 2**46 p) to the packed residues from value `first` on, a multiple of 64, modulo each
+    prime, in place.
+
+    `messages` reaches to a multiple of 64; what lies behind `count` is read and of no effect.
+    """
+    primes, step = widths.size, widths.sum()
+    p, inverse_p = spread(moduli[0]), spread(1.0 / moduli[0])
+    eights = _eights(widths, count)
+    for j in range(0, eights, LANES):
+        byte = 6 * (first + j)
+        total = load_six_bytes(packed, byte) + reduced(load(messages, j // LANES), inverse_p, p)
+        store_six_bytes(packed, byte, residue(total, p))
+    rows = np.zeros(primes * TILE)
+    for tile in range(eights, count, TILE):  # a multiple of eight: a tile begins with a whole byte
+        filled, start = min(TILE, count - tile), (first + tile) * step
+        offset = start
+        for k in range(primes):
+            mask, p, inverse_p = (1 << widths[k]) - 1, spread(moduli[k]), spread(1.0 / moduli[k])
+            for i in range(filled):
+                rows[k * TILE + i] = _bits_at(packed, offset + i * step, mask)
+            for i in range((filled + LANES - 1) // LANES):
+                row = k * TILE // LANES + i
+                total = load(rows, row) + reduced(load(messages, tile // LANES + i), inverse_p, p)
+                store(rows, row, residue(total, p))
+            offset += widths[k]
+        pack_tile(rows, 0, TILE, widths, filled, packed, start // 8)
