@@ -3,16 +3,18 @@ its own view of the study makes.
 """
 
 import secrets
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
 
-from hefed.crypto.contribution import check_value, encrypt
+from hefed.crypto.contribution import Engine, Mask, check_value, encrypt
 from hefed.crypto.keys import ContributorKey
-from hefed.crypto.label import Label
+from hefed.crypto.label import Label, Use
 from hefed.protocol import known_answer
 from hefed.protocol import messages as m
+from hefed.protocol.ahead import Ahead, Job
 from hefed.protocol.board import Board
 from hefed.protocol.contexts import deal_context
 from hefed.protocol.errors import EquivocationError, ProtocolError
@@ -24,8 +26,12 @@ from hefed.protocol.sealing import seal
 class ContributorPart:
     """What a contributor does in each phase. One a study."""
 
-    def __init__(self, name: str, board: Board, vault: Vault, work: Work, reader: ReaderPart) -> None:
+    def __init__(
+        self, name: str, board: Board, vault: Vault, work: Work, reader: ReaderPart, ahead: Ahead, threads: int = 1
+    ) -> None:
+        """Encrypts by that many threads; what can be made ahead is made by `ahead`."""
         self._name, self._board, self._vault, self._work, self._reader = name, board, vault, work, reader
+        self._ahead, self._threads = ahead, threads
         self._table_is_the_approved = False
 
     @cached_property
@@ -68,16 +74,29 @@ class ContributorPart:
             raise EquivocationError(f"the cohort does not hold what {self._name} approved and dealt")
         return m.CohortSignature(cohort=cohort.digest)
 
-    def contribution(self) -> tuple[m.Contribution, tuple[bytes, ...]]:
-        """The encrypted vector for the round under way. Call it only while the model is not finished."""
+    def contribution(
+        self, beside: Callable[[Use], None] = lambda use: None
+    ) -> tuple[m.Contribution, tuple[bytes, ...]]:
+        """The encrypted vector for the round under way. Call it only while the model is not finished.
+
+        The mask is made while the model computes; `beside` is told before that what else can be made for.
+        """
         label = self._reader.label()
         if label.round != self._board.round.number:
             raise ProtocolError(f"{self._name} has not opened the round before round {self._board.round.number}")
+        mask = self._begin_mask(label)
+        beside(label)
         self._require_approved_table()
         values = known_answer.vector(label.digest, self._name) if label.round == 0 else self._work.contribution()
-        packed = self._encrypt(label, padded(values))
+        packed = self._encrypt(label, padded(values), mask)
         content = m.Contribution(round=label.round, purpose=label.purpose, label=label.digest, values=label.values)
         return content, (packed,)
+
+    def _begin_mask(self, label: Label) -> Job[Mask] | None:
+        if not self._ahead.is_worth(label.values):
+            return None
+        make = partial(Mask, self._board.precision, self._key, label, self._engine, self._threads)
+        return self._ahead.start(make, label.profile.packed_size(label.values), label.values, Mask.erase)
 
     def _require_approved_table(self) -> None:
         """A table that changed since the approval ends the study: the same label must never see two updates."""
@@ -88,8 +107,15 @@ class ContributorPart:
                 )
             self._table_is_the_approved = True
 
-    def _encrypt(self, label: Label, values: npt.NDArray[np.float64]) -> bytes:
-        return encrypt(self._board.precision, self._key, label, values, self._board.study.security.engine)
+    @property
+    def _engine(self) -> Engine:
+        return self._board.study.security.engine
+
+    def _encrypt(self, label: Label, values: npt.NDArray[np.float64], begun: Job[Mask] | None) -> bytes:
+        mask = begun.take() if begun else None
+        if mask is not None:
+            return mask.encrypt(values)
+        return encrypt(self._board.precision, self._key, label, values, self._engine, self._threads)
 
     def check(self, own_contribution: bytes) -> m.Check:
         """Signs the list of this round's contributions as it was shown to us, with the check value of our own."""

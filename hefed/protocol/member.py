@@ -14,6 +14,7 @@ from typing import Literal
 
 from hefed.crypto.errors import CryptoError
 from hefed.protocol import messages as m
+from hefed.protocol.ahead import Ahead
 from hefed.protocol.board import Board
 from hefed.protocol.contributor import ContributorPart
 from hefed.protocol.errors import ProtocolError
@@ -68,10 +69,11 @@ class Member:
         recall: Recall,
         prepare: Callable[[Board], Work | None],
         previous: bytes = m.ZERO_HASH,
+        threads: int = 1,
     ) -> None:
         """`prepare` reads an invitation as the region would: the work it will do (None for a mere keyholder), or raises
         DeclinedError. `previous` is the digest of what was sent last, for a member that declines before it is shown the
-        record again.
+        record again. Encrypting and answering work by that many threads, with the same bytes.
         """
         self.name = name
         self.board = Board(roster, study)
@@ -79,6 +81,7 @@ class Member:
         self._vault = vault
         self._recall = recall
         self._prepare = prepare
+        self._threads, self._ahead = threads, Ahead()
         self._work: Work | None = None
         self._sent: set[str] = set()
         self._last_digest = previous
@@ -139,7 +142,8 @@ class Member:
                     outgoing.append(self._perform(duty, key))
 
     def forget(self) -> None:
-        """Erases keys from memory, as far as Python allows."""
+        """Erases keys, and what was made ahead with them, from memory, as far as Python allows."""
+        self._ahead.forget()
         for part in (self.contributor, self.keyholder, self.reader):
             if part is not None:
                 part.forget()
@@ -160,7 +164,9 @@ class Member:
                 raise DeclinedError(
                     f"{self.name} is to contribute, but would not read the sums that its next state follows from"
                 )
-            self.contributor = ContributorPart(self.name, board, self._vault, self._work, self.reader)
+            self.contributor = ContributorPart(
+                self.name, board, self._vault, self._work, self.reader, self._ahead, self._threads
+            )
 
     def _take(self, message: m.Message, attachments: tuple[bytes, ...]) -> None:
         bound = message.body.attachments
