@@ -2,8 +2,8 @@
 #
 #   make demo    set up, then three regions fit a Cox model; needs Python >= 3.11 and nothing else
 #   make test    set up, then all tests
-#   make bench   what each step of an encrypted round costs, in short: bench.json
-#   make ratios  the same in full, against other programs: benchmarks/results; up to an hour, wants a quiet machine
+#   make bench   what encryption costs, beside other programs: benchmarks/results and docs/performance.md; up to an
+#                hour, wants a quiet machine; `make bench-short` runs each step in short: bench.json
 #   make load    what an aggregator needs for many regions and long vectors: minutes
 #   make lint    style         make types    static types
 #   make wheelhouse            a folder and a tar file to install hefed from, without internet
@@ -15,7 +15,7 @@ READY  := $(VENV)/.ready
 DEMO   ?= demo
 WHEELHOUSE ?= wheelhouse
 
-.PHONY: demo test bench peers ratios performance load lint types format wheelhouse requirements clean
+.PHONY: demo test bench bench-short peers ratios performance load lint types format wheelhouse requirements clean
 
 demo: $(READY)
 	@echo 'The three tables are one public data set of one hospital, dealt out by row number; they are not the patients of'
@@ -26,25 +26,35 @@ demo: $(READY)
 test: $(READY)
 	$(VENV)/bin/python -m pytest
 
-bench: $(READY)
+# Each step of a round, and whole rounds and fits, in short: for CI.
+bench-short: $(READY)
 	$(VENV)/bin/python -m pytest benchmarks --benchmark-max-time=0.1 --benchmark-min-rounds=3 \
 		--benchmark-columns=min,median,rounds --benchmark-json=bench.json
 
+bench: peers
+	$(MAKE) ratios
+
 # Peers have environments of their own, so that they change nothing of hefed's. What a registry does not have is left out.
 PEERS := desilofhe lifelines matplotlib scikit-learn tenseal
-PYTHON310 ?= python3.10
+# A Python 3.10 that runs: of the path, where pyenv may have put a name without a program behind it, or of pyenv.
+PYTHON310 ?= $(shell for python in python3.10 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.10*/bin/python; do \
+	"$$python" -c 'import ensurepip' > /dev/null 2>&1 && echo "$$python" && break; done)
 
 peers:
-	test -d $(VENV)-peers || $(PYTHON) -m venv $(VENV)-peers
+	test -x $(VENV)-peers/bin/python || $(PYTHON) -m venv $(VENV)-peers
 	for peer in $(PEERS); do $(VENV)-peers/bin/python -m pip install --quiet $$peer || echo "$$peer is left out"; done
-	test -d $(VENV)-openfhe || $(PYTHON310) -m venv $(VENV)-openfhe || echo 'OpenFHE is left out: its wheel is for Python 3.10'
-	test ! -d $(VENV)-openfhe || $(VENV)-openfhe/bin/python -m pip install --quiet openfhe numpy || echo 'OpenFHE is left out'
+	python310='$(PYTHON310)'; test -x $(VENV)-openfhe/bin/python \
+		|| { test -n "$$python310" && "$$python310" -m venv $(VENV)-openfhe; } \
+		|| echo 'OpenFHE is left out: its wheel is for Python 3.10, and no such Python runs here (PYTHON310=... names one)'
+	test ! -x $(VENV)-openfhe/bin/python || $(VENV)-openfhe/bin/python -m pip install --quiet openfhe numpy \
+		|| echo 'OpenFHE is left out'
 
-ratios: $(READY) peers
+# All measurements in one run, beside those peers that are here, and the page.
+ratios: $(READY)
 	$(VENV)/bin/python -m benchmarks.ratios
 	$(VENV)/bin/python -m benchmarks.performance
 
-# The last step of `make ratios` alone: docs/performance.md from benchmarks/results.
+# The last step alone: docs/performance.md from benchmarks/results.
 performance: $(READY)
 	$(VENV)/bin/python -m benchmarks.performance
 

@@ -31,7 +31,7 @@ MEANINGS = {
     "aggregate": "check the form of all contributions, add them, serialise the sum",
     "share answers": "answers and hashes of all shares that it holds, sealed and hashed",
     "verify the sum": "check of the sum (part of the last)",
-    "open and decode": "add the answers, decode (part of the last)",
+    "open and decode": "look at the answers, hash and add them, decode (part of the last)",
     "read": "seals, cross-check, check of the sum, opening, decoding, hash",
 }
 PEERS = {
@@ -119,7 +119,7 @@ def _head(details: dict[str, Any]) -> str:
     loads = [one for both in details["load"].values() for one in both]
     return (
         "# What a round costs\n\n"
-        "`make performance` writes this page from `benchmarks/results/`, which `make ratios` "
+        "`make performance` writes this page from `benchmarks/results/`, which `make bench` "
         "measures. Do not edit it.\n"
         "All times are of one run with one thread for each process, the least of several tries. "
         "Compare them with each\n"
