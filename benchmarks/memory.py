@@ -26,7 +26,7 @@ def _resident(what: str) -> int:
 
 
 class _Lent:
-    """Contributions that are read from disk when they are needed."""
+    """Contributions or answers that are read from disk one by one, as they come."""
 
     def __init__(self, paths: list[Path]) -> None:
         self._paths = paths
@@ -49,16 +49,18 @@ def _step(role: str, one: Round, folder: Path) -> Callable[[], object]:
         one.__dict__["contributions"] = _Lent(paths)
         return one.aggregate
     (folder / "total").write_bytes(one.total)
+    paths = []
     for i, sealed in enumerate(one.sealed):
-        (folder / f"sealed-{i}").write_bytes(sealed)
+        paths.append(folder / f"sealed-{i}")
+        paths[-1].write_bytes(sealed)
     one.checks  # noqa: B018  made before
     for name in ("contributions", "total", "sealed"):
         one.__dict__.pop(name)
 
     def read() -> object:
-        one.__dict__["total"] = (folder / "total").read_bytes()
-        one.__dict__["sealed"] = [(folder / f"sealed-{i}").read_bytes() for i in range(one.parties)]
-        return one.read()
+        opening = one.take(_Lent(paths))
+        one.__dict__["total"] = (folder / "total").read_bytes()  # comes last
+        return one.finish(opening)
 
     return read
 

@@ -6,6 +6,7 @@ when it is first asked for, so that a step can be timed alone.
 
 import hashlib
 import os
+from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
@@ -16,11 +17,11 @@ from hefed.crypto.contribution import Engine, RunningSum, check_value, encrypt, 
 from hefed.crypto.hashing import tagged_hash
 from hefed.crypto.keys import ContributorKey, DealtSeeds, ShareKeys, Subset, open_seeds, subsets
 from hefed.crypto.label import Label
-from hefed.crypto.opening import OpenedIntegers, answer, answer_digest, open_sum
+from hefed.crypto.opening import Opening, answer, answer_digest, answer_groups, open_sum
 from hefed.crypto.parameters import PROFILES, Precision
 from hefed.protocol import known_answer
-from hefed.protocol.answers import pack_answers, unpack_answers
-from hefed.protocol.sealing import CONTENT_KEY_SIZE, open_content, seal_content
+from hefed.protocol.answers import read_answers, write_answers
+from hefed.protocol.sealing import CONTENT_KEY_SIZE, ContentCipher
 
 THRESHOLD = 2
 LIST = bytes(range(32))
@@ -151,60 +152,67 @@ class Round:
 
     # --- Keyholders and a reader
 
-    def _context(self, keyholder: int) -> tuple[bytes | str | int, ...]:
-        return (self.label.digest, self.names[keyholder])
-
     def answer(self, keyholder: int = 0) -> bytes:
         """All that a keyholder does: the answer or the hash of each share that it holds, sealed, and its hash.
 
         The first keyholder has the most to do: it answers for every share that it holds.
         """
-        full: list[tuple[Subset, bytes]] = []
-        hashes: list[tuple[Subset, bytes]] = []
         share_keys = self.shares[keyholder]
-        for subset in share_keys.subsets:
-            packed = answer(self.precision, share_keys, subset, self.label)
-            if min(j for j in range(self.parties) if j not in subset) == keyholder:
-                full.append((subset, packed))
-            else:
-                hashes.append((subset, answer_digest(self.label, subset, packed)))
-        sealed = seal_content(self._content_key, pack_answers(full, hashes), self._context(keyholder))
+        groups = {s: answer_groups(self.precision, share_keys, s, self.label) for s in share_keys.subsets}
+        own = {s for s in groups if min(j for j in range(self.parties) if j not in s) == keyholder}
+        sealed = write_answers(
+            self._cipher(keyholder),
+            self.profile,
+            self.values,
+            [(s, groups[s]) for s in groups if s in own],
+            [(s, answer_digest(self.label, s, groups[s])) for s in groups if s not in own],
+        )
         hashlib.sha256(sealed).digest()
         return sealed
 
+    def _cipher(self, keyholder: int) -> ContentCipher:
+        return ContentCipher(self._content_key, (self.label.digest, self.names[keyholder]))
+
     @cached_property
-    def sealed(self) -> list[bytes]:
-        """Everybody's answers, as they are sent."""
+    def sealed(self) -> Iterable[bytes]:
+        """Everybody's answers, as they are sent; in the order of the keyholders."""
         return [self.answer(keyholder) for keyholder in range(self.parties)]
 
-    def unseal(self) -> dict[Subset, bytes]:
-        """A reader opens the seals and compares what holders of the same share say of it."""
-        answers: dict[Subset, bytes] = {}
+    def take(self, sealed: Iterable[bytes]) -> Opening:
+        """A reader takes answers as they come, and compares what holders of the same share say of it."""
+        opening = Opening(self.precision, self.label)
         digests: dict[Subset, set[bytes]] = {}
-        for keyholder, sealed in enumerate(self.sealed):
-            plain = open_content(self._content_key, sealed, self._context(keyholder))
-            packed, hashes = unpack_answers(plain, self.profile.packed_size(self.values))
-            for subset, data in packed.items():
-                hashes[subset] = answer_digest(self.label, subset, data)
-            answers |= packed
+        for keyholder, one in enumerate(sealed):
+            answers, hashes = read_answers(self._cipher(keyholder), self.profile, self.values, one)
+            for subset, groups in answers.items():
+                hashes[subset] = opening.add(subset, groups)
             for subset, digest in hashes.items():
                 digests.setdefault(subset, set()).add(digest)
         assert set(digests) == set(subsets(self.parties, THRESHOLD))
         assert all(len(found) == 1 for found in digests.values())
-        return answers
+        return opening
 
-    def open(self, answers: dict[Subset, bytes]) -> OpenedIntegers:
-        """The sum, opened."""
-        return open_sum(self.precision, self.label, self.total, answers)
+    def finish(self, opening: Opening) -> Floats:
+        """Then it checks the sum, opens it, decodes it and hashes what it opened."""
+        self.verify()
+        opened = opening.open(self.total)
+        values = opened.decode(self.label, self.precision)
+        tagged_hash("opened round", self.label.digest, opened.pieces())
+        return values
 
     def read(self) -> Floats:
         """All that a reader does: seals, cross-check, check of the sum, opening, decoding, hash of what it opened."""
-        answers = self.unseal()
-        self.verify()
-        opened = self.open(answers)
-        values = opened.decode(self.label, self.precision)
-        tagged_hash("opened round", self.label.digest, opened.to_bytes())
-        return values
+        return self.finish(self.take(self.sealed))
+
+    @cached_property
+    def plain_answers(self) -> dict[Subset, bytes]:
+        """The answer for every set, in the clear."""
+        holders = {s: share_keys for share_keys in self.shares for s in share_keys.subsets}
+        return {s: answer(self.precision, holders[s], s, self.label) for s in subsets(self.parties, THRESHOLD)}
+
+    def open(self) -> Floats:
+        """The sum opened with answers in the clear, and decoded."""
+        return open_sum(self.precision, self.label, self.total, self.plain_answers).decode(self.label, self.precision)
 
     def require_right(self, values: Floats) -> None:
         """Raises AssertionError unless these are the sums of everybody's vectors."""

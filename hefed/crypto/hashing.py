@@ -5,8 +5,10 @@ Relies on SHA-256 and HMAC of the standard library. Every use has its own tag, s
 
 import hashlib
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+from hefed.crypto.buffer import Buffer
 
 DIGEST_SIZE = 32
 
@@ -16,9 +18,9 @@ class Pieces:
     """A part of known size, some bytes at a time; to be used once."""
 
     size: int
-    pieces: Iterator[bytes]
+    pieces: Iterator[Buffer]
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[Buffer]:
         return self.pieces
 
 
@@ -42,7 +44,8 @@ def tagged_hash(tag: str, *parts: Part | Pieces) -> bytes:
         if isinstance(part, bytes | Pieces):
             size = len(part) if isinstance(part, bytes) else part.size
             digest.update(size.to_bytes(8, "little"))
-            for piece in (part,) if isinstance(part, bytes) else part:
+            pieces: Iterable[Buffer] = (part,) if isinstance(part, bytes) else part
+            for piece in pieces:
                 digest.update(piece)
         else:
             digest.update(encode_parts(part))

@@ -10,11 +10,11 @@ from fractions import Fraction
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hefed.crypto import packing, ring, sampling
 from hefed.crypto.errors import ParameterError
 from hefed.crypto.label import Use
-from hefed.crypto.parameters import Profile
 from hefed.crypto.ring import LANES, Floats, RingKey
 
 
@@ -68,34 +68,18 @@ def masked(
     `masks_from(b)` are the masks from block b on. With more threads than one each takes a range of blocks: the bytes
     are the same. Raises ParameterError for less than one thread.
     """
+    if threads < 1:
+        raise ParameterError(f"{threads} threads; there must be at least one")
     packer = packing.Packer(label.profile, label.values)
-    mask_into(packer, label, masks_from, noise_key, variance, messages, threads)
-    return packer.finish()
-
-
-def mask_into(
-    packer: packing.Packer,
-    label: Use,
-    masks_from: Callable[[int], Masks],
-    noise_key: bytes,
-    variance: Fraction,
-    messages: Messages | None,
-    threads: int = 1,
-) -> None:
-    """`masked` into a packer of the label's length, which is not finished."""
 
     def work(part: list[tuple[int, int]]) -> None:
         start = part[0][0]
-        noise = sampling.NoiseSource(label.profile, noise_key, variance, first_block=start)
-        _mask(label.profile, part, masks_from(start), noise, messages, packer)
+        masker = _Masker(label, start, masks_from(start), noise_key, variance, messages)
+        for first, used in part:
+            with packer.group(first * label.profile.ring_degree) as packed:
+                masker.write(first, used, packed)
 
-    by_threads(work, list(groups(label)), threads)
-
-
-def by_threads(work: Callable[[list[tuple[int, int]]], None], every: list[tuple[int, int]], threads: int) -> None:
-    """Do the work on all groups, each thread on a range of them. Raises ParameterError for less than one thread."""
-    if threads < 1:
-        raise ParameterError(f"{threads} threads; there must be at least one")
+    every = list(groups(label))
     size = -(-len(every) // threads)
     parts = [every[i : i + size] for i in range(0, len(every), size)]
     if len(parts) == 1:
@@ -103,29 +87,55 @@ def by_threads(work: Callable[[list[tuple[int, int]]], None], every: list[tuple[
     else:
         with ThreadPoolExecutor(len(parts)) as pool:
             list(pool.map(work, parts))
+    return packer.finish()
 
 
-def _mask(
-    profile: Profile,
-    part: list[tuple[int, int]],
-    masks: Masks,
-    noise_source: sampling.NoiseSource,
-    messages: Messages | None,
-    packer: packing.Packer,
-) -> None:
-    from hefed.crypto import kernels
+def masked_groups(label: Use, masks: Masks, noise_key: bytes, variance: Fraction) -> Iterator[memoryview]:
+    """The bytes of `masked` without messages, one group after another; each stands only until the next is asked for."""
+    masker = _Masker(label, 0, masks, noise_key, variance, None)
+    profile = label.profile
+    packed = packing.group_buffer(profile)
+    for first, used in groups(label):
+        masker.write(first, used, packed)
+        count = min(label.values - first * profile.ring_degree, packing.group_values(profile))
+        yield packing.cut(profile, packed, count).data.toreadonly()
 
-    noise, message = ring.block_rows(profile), ring.block_rows(profile)
-    group = np.zeros((len(profile.primes), profile.ring_degree, LANES))
-    twists, ratios = ring.twists_of(profile)
-    moduli, widths = np.array(profile.primes, np.float64), packing.widths_of(profile)
-    for first, used in part:
-        noise_source.fill(noise, used)
-        if messages is not None:
-            messages.fill(first * profile.ring_degree, message, used)
-        for k in range(len(profile.primes)):
-            masks.fill(k, group[k], first, used)
-        with packer.group(first * profile.ring_degree) as packed:
-            kernels.finish(
-                group, twists, ratios, noise.ravel(), message.ravel(), messages is not None, moduli, widths, packed
-            )
+
+class _Masker:
+    """Masks, noise and messages of one group after another, from a block on."""
+
+    def __init__(
+        self,
+        label: Use,
+        first_block: int,
+        masks: Masks,
+        noise_key: bytes,
+        variance: Fraction,
+        messages: Messages | None,
+    ) -> None:
+        profile = label.profile
+        self._profile, self._masks, self._messages = profile, masks, messages
+        self._noise_source = sampling.NoiseSource(profile, noise_key, variance, first_block=first_block)
+        self._noise, self._message = ring.block_rows(profile), ring.block_rows(profile)
+        self._group = np.zeros((len(profile.primes), profile.ring_degree, LANES))
+        self._moduli, self._widths = np.array(profile.primes, np.float64), packing.widths_of(profile)
+
+    def write(self, first: int, used: int, packed: NDArray[np.uint8]) -> None:
+        """The next group: `used` blocks from block `first` on."""
+        from hefed.crypto import kernels
+
+        self._noise_source.fill(self._noise, used)
+        if self._messages is not None:
+            self._messages.fill(first * self._profile.ring_degree, self._message, used)
+        for k in range(len(self._profile.primes)):
+            self._masks.fill(k, self._group[k], first, used)
+        kernels.finish(
+            self._group,
+            *ring.twists_of(self._profile),
+            self._noise.ravel(),
+            self._message.ravel(),
+            self._messages is not None,
+            self._moduli,
+            self._widths,
+            packed,
+        )

@@ -5,19 +5,20 @@ holder of T derives alike: whoever answers, and however often, the bits are the 
 what all contributors signed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hefed.crypto import masking, packing
+from hefed.crypto.buffer import Buffer
 from hefed.crypto.contribution import check_agreement
-from hefed.crypto.errors import OpeningError, ParameterError, SeedError
+from hefed.crypto.errors import MalformedError, OpeningError, ParameterError, SeedError
 from hefed.crypto.hashing import Pieces, tagged_hash
 from hefed.crypto.keys import ShareKeys, Subset, mask_of, subsets
 from hefed.crypto.label import Label, Use
 from hefed.crypto.parameters import Precision
-from hefed.crypto.ring import Floats
+from hefed.crypto.ring import Floats, RingKey
 
 _INTEGER_BYTES = 16
 _PIECE = 1 << 13  # integers that are hashed at once
@@ -29,15 +30,7 @@ def answer(precision: Precision, share_keys: ShareKeys, subset: Subset, label: U
     Raises SeedError for shares of another study or cohort, or a set that this keyholder has no share for,
     ParameterError for parameters that do not fit together.
     """
-    check_agreement(precision, label)
-    if share_keys.study != label.study or share_keys.cohort != label.cohort:
-        raise SeedError(f"the shares of keyholder {share_keys.keyholder} are of another study or cohort than the label")
-    if share_keys.profile != label.profile or len(share_keys.dealers) != label.contributors:
-        raise ParameterError("shares and label state different profiles or numbers of contributors")
-    if (share_keys.keyholders, share_keys.threshold) != (precision.keyholders, precision.threshold):
-        raise ParameterError("shares and precision state different sharings")
-    share = share_keys.share(subset)
-    noise_key = share_keys.noise_key(subset, label.digest)
+    share, noise_key = _share_for(precision, share_keys, subset, label)
     return masking.masked(
         label,
         lambda first: masking.PublicProducts(label, share, first),
@@ -48,8 +41,31 @@ def answer(precision: Precision, share_keys: ShareKeys, subset: Subset, label: U
     )
 
 
-def answer_digest(label: Use, subset: Subset, packed: bytes) -> bytes:
-    """The hash by which other holders of the same set confirm an answer."""
+def answer_groups(precision: Precision, share_keys: ShareKeys, subset: Subset, label: Use) -> Iterator[Buffer]:
+    """The bytes of `answer` in the groups of `packing.group_sizes`, each made when it is asked for.
+
+    A group stands only until the next is asked for. Raises as `answer`, at once.
+    """
+    share, noise_key = _share_for(precision, share_keys, subset, label)
+    return masking.masked_groups(label, masking.PublicProducts(label, share), noise_key, precision.variance_answer)
+
+
+def _share_for(precision: Precision, share_keys: ShareKeys, subset: Subset, label: Use) -> tuple[RingKey, bytes]:
+    """The share of a set and the key of its answer's noise, after every check."""
+    check_agreement(precision, label)
+    if share_keys.study != label.study or share_keys.cohort != label.cohort:
+        raise SeedError(f"the shares of keyholder {share_keys.keyholder} are of another study or cohort than the label")
+    if share_keys.profile != label.profile or len(share_keys.dealers) != label.contributors:
+        raise ParameterError("shares and label state different profiles or numbers of contributors")
+    if (share_keys.keyholders, share_keys.threshold) != (precision.keyholders, precision.threshold):
+        raise ParameterError("shares and precision state different sharings")
+    return share_keys.share(subset), share_keys.noise_key(subset, label.digest)
+
+
+def answer_digest(label: Use, subset: Subset, packed: bytes | Iterable[Buffer]) -> bytes:
+    """The hash by which other holders of the same set confirm an answer, whole or in groups."""
+    if not isinstance(packed, bytes):
+        packed = Pieces(label.profile.packed_size(label.values), iter(packed))
     return tagged_hash("answer", label.digest, mask_of(subset), packed)
 
 
@@ -69,18 +85,22 @@ class OpenedIntegers:
 
     def to_bytes(self) -> bytes:
         """16 bytes an integer, little-endian two's complement."""
-        return b"".join(self.pieces())
+        return b"".join(bytes(piece) for piece in self.pieces())
 
     def pieces(self) -> Pieces:
-        """The same bytes, some at a time, for a hash."""
+        """The same bytes, some at a time, for a hash; each piece stands only until the next is asked for."""
         return Pieces(_INTEGER_BYTES * len(self.limbs), self._pieces())
 
-    def _pieces(self) -> Iterator[bytes]:
+    def _pieces(self) -> Iterator[Buffer]:
+        piece = np.empty((min(len(self.limbs), _PIECE), 2), "<i8")
         for first in range(0, len(self.limbs), _PIECE):
             limbs = self.limbs[first : first + _PIECE]
-            if limbs.shape[1] == 1:
-                limbs = np.concatenate([limbs, limbs >> 63], axis=1)
-            yield limbs.astype("<i8").tobytes()
+            piece[: len(limbs), 0] = limbs[:, 0]
+            if limbs.shape[1] == 2:
+                piece[: len(limbs), 1] = limbs[:, 1]
+            else:
+                np.right_shift(limbs[:, 0], 63, out=piece[: len(limbs), 1])
+            yield piece[: len(limbs)].data.cast("B")
 
     def as_python(self) -> list[int]:
         """The integers, one by one: for tests and for people."""
@@ -95,7 +115,86 @@ class OpenedIntegers:
         return packing.decode(precision, label, self.limbs)
 
 
-def open_sum(precision: Precision, label: Label, total: bytes, answers: Mapping[Subset, bytes]) -> OpenedIntegers:
+class Opening:
+    """A sum that is being opened: answers are added as they come, and none is kept.
+
+    What failed half-way opens nothing any more: every call raises OpeningError.
+    """
+
+    def __init__(self, precision: Precision, label: Use) -> None:
+        check_agreement(precision, label)
+        self._precision, self._label = precision, label
+        self._needed = subsets(precision.keyholders, precision.threshold)
+        self._added: set[Subset] = set()
+        self._sum: packing.PackedSum | None = None
+        self._usable = True
+
+    def add(self, subset: Subset, groups: Iterable[Buffer]) -> bytes:
+        """Look at an answer, in the groups of `packing.group_sizes`, and return its hash. The first one for a set is
+        added.
+
+        Raises OpeningError for a set that is none of these, MalformedError if the answer is not well packed. An
+        error, and one of `groups` too, makes the whole opening unusable.
+        """
+        if subset not in self._needed:
+            raise OpeningError(f"an answer for the set {subset}, which no key was dealt for")
+        self._require_usable()
+        self._usable = False
+        digest = answer_digest(self._label, subset, self._looked_at(groups, subset not in self._added))
+        self._added.add(subset)
+        self._usable = True
+        return digest
+
+    def open(self, total: bytes) -> OpenedIntegers:
+        """The integers that a sum holds, once there is an answer for every set; to be called once.
+
+        Raises OpeningError if an answer is missing, or if an integer is outside the range of right sums,
+        MalformedError if the sum is not well packed.
+        """
+        missing = [t for t in self._needed if t not in self._added]
+        if missing:
+            raise OpeningError(f"no answer for the sets {missing}; a keyholder outside each of them has to give one")
+        self._require_usable()
+        self._usable = False
+        for _ in self._looked_at(packing.in_groups(self._label.profile, total), True):
+            pass
+        opened = self._running_sum()
+        self._sum = None
+        limbs, beyond = opened.integers(self._precision.largest_opened)
+        if beyond >= 0:
+            raise OpeningError(
+                f"opened integer {beyond} is outside the range of right sums: "
+                "a contribution, the sum or an answer is wrong"
+            )
+        return OpenedIntegers(limbs)
+
+    def _require_usable(self) -> None:
+        if not self._usable:
+            raise OpeningError("this sum was opened already, or an answer to it was wrong")
+
+    def _running_sum(self) -> packing.PackedSum:
+        if self._sum is None:
+            self._sum = packing.PackedSum(self._label.profile, self._label.values)
+        return self._sum
+
+    def _looked_at(self, groups: Iterable[Buffer], adds: bool) -> Iterator[Buffer]:
+        """The groups as they are, each checked and, if wanted, added while it is in the cache."""
+        profile, values = self._label.profile, self._label.values
+        running, first = self._running_sum(), 0
+        for group in groups:
+            count = min(packing.group_values(profile), values - first)
+            if count <= 0:
+                raise MalformedError(f"more bytes than those of {values} values of profile {profile.name}")
+            data = packing.checked(profile, group, count, first)
+            if adds:
+                running.add_values(data, first, count)
+            first += count
+            yield group
+        if first < values:
+            raise MalformedError(f"bytes for {first} values of profile {profile.name}, not for {values}")
+
+
+def open_sum(precision: Precision, label: Use, total: bytes, answers: Mapping[Subset, bytes]) -> OpenedIntegers:
     """The integers that a sum holds, given the answer for every set of threshold - 1 keyholders.
 
     Answers are asked for one after another and not kept: a mapping that fetches them bounds the memory.
@@ -103,21 +202,7 @@ def open_sum(precision: Precision, label: Label, total: bytes, answers: Mapping[
     Raises OpeningError if an answer is missing or too many, or if an integer is outside the range of right sums,
     MalformedError if the sum or an answer is not well packed.
     """
-    check_agreement(precision, label)
-    needed = subsets(precision.keyholders, precision.threshold)
-    missing = [t for t in needed if t not in answers]
-    if missing:
-        raise OpeningError(f"no answer for the sets {missing}; a keyholder outside each of them has to give one")
-    if len(answers) != len(needed):
-        raise OpeningError(f"{len(answers)} answers where {len(needed)} belong")
-    profile = label.profile
-    opened = packing.PackedSum(profile, label.values)
-    opened.add(packing.checked(profile, total, label.values))
-    for subset in needed:
-        opened.add(packing.checked(profile, answers[subset], label.values))
-    limbs, beyond = opened.integers(precision.largest_opened)
-    if beyond >= 0:
-        raise OpeningError(
-            f"opened integer {beyond} is outside the range of right sums: a contribution, the sum or an answer is wrong"
-        )
-    return OpenedIntegers(limbs)
+    opening = Opening(precision, label)
+    for subset in answers:
+        opening.add(subset, packing.in_groups(label.profile, answers[subset]))
+    return opening.open(total)

@@ -3,13 +3,13 @@
 Relies on `kernels`. Bytes are hostile: length, every residue and the filling are checked before anything is used.
 """
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hefed.crypto.buffer import Buffer, Written
 from hefed.crypto.errors import MalformedError, RangeError
 from hefed.crypto.label import Label
 from hefed.crypto.parameters import Precision, Profile
@@ -62,8 +62,8 @@ class Packer:
     def __init__(self, profile: Profile, values: int) -> None:
         self._profile, self._values, self._next = profile, values, 0
         self._widths = widths_of(profile)
-        self._file = io.BytesIO(bytes(profile.packed_size(values)))
-        self._packed = np.frombuffer(self._file.getbuffer(), np.uint8)
+        self._written = Written(profile.packed_size(values))
+        self._packed = self._written.array()
 
     def add(self, residues: Floats) -> None:
         """The next values: residues of shape (blocks, primes, block size), filled in order until all are packed.
@@ -84,30 +84,56 @@ class Packer:
 
         Groups may come in any order, and from several threads.
         """
-        full = LANES * self._profile.ring_degree
-        count = min(self._values - first, full)
+        count = min(self._values - first, group_values(self._profile))
         start = first * self._profile.bits_per_value // 8
-        if count == full:
-            yield self._packed[start : start + self._profile.packed_size(full)]
+        part = self._packed[start : start + self._profile.packed_size(count)]
+        if count == group_values(self._profile):
+            yield part
         else:
-            whole = np.empty(self._profile.packed_size(full), np.uint8)
+            whole = group_buffer(self._profile)
             yield whole
-            part = self._packed[start : start + self._profile.packed_size(count)]
-            part[:] = whole[: part.size]
-            part[-1] &= 0xFF >> (8 * part.size - count * self._profile.bits_per_value)
-
-    def erase(self) -> None:
-        """Overwrite what is packed with zeros."""
-        self._packed.fill(0)
+            part[:] = cut(self._profile, whole, count)
 
     def finish(self) -> bytes:
         """The packed vector."""
-        del self._packed  # BytesIO hands its bytes out without a copy once nobody else can write to them
-        return self._file.getvalue()
+        del self._packed
+        return self._written.taken()
 
 
-def checked(profile: Profile, packed: bytes, values: int) -> NDArray[np.uint8]:
-    """The bytes of a packed vector as an array, after every check. Raises MalformedError."""
+def group_values(profile: Profile) -> int:
+    """8 N, the values of a whole group: their packed form is a whole number of bytes."""
+    return LANES * profile.ring_degree
+
+
+def group_buffer(profile: Profile) -> NDArray[np.uint8]:
+    """Room for a packed group."""
+    return np.empty(profile.packed_size(group_values(profile)), np.uint8)
+
+
+def cut(profile: Profile, whole: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """The first `count` values of a packed group, in place, with zeros in the bits that fill up the last byte."""
+    part = whole[: profile.packed_size(count)]
+    part[-1] &= 0xFF >> (8 * part.size - count * profile.bits_per_value)
+    return part
+
+
+def group_sizes(profile: Profile, values: int) -> list[int]:
+    """The bytes of each packed group of a vector; only the last can be shorter."""
+    full = group_values(profile)
+    return [profile.packed_size(min(full, values - first)) for first in range(0, values, full)]
+
+
+def in_groups(profile: Profile, packed: Buffer) -> Iterator[memoryview]:
+    """A packed vector of any length, group by group, without a copy."""
+    view, size = memoryview(packed), profile.packed_size(group_values(profile))
+    return (view[start : start + size] for start in range(0, len(view), size))
+
+
+def checked(profile: Profile, packed: Buffer, values: int, first: int = 0) -> NDArray[np.uint8]:
+    """The bytes of a packed vector, or of its values from `first` on, as an array, after every check.
+
+    Raises MalformedError.
+    """
     from hefed.crypto import packing_kernels as kernels
 
     size = profile.packed_size(values)
@@ -116,10 +142,11 @@ def checked(profile: Profile, packed: bytes, values: int) -> NDArray[np.uint8]:
     filling = 8 * size - values * profile.bits_per_value
     if packed[-1] >> (8 - filling):
         raise MalformedError("the bits that fill up the last byte are not zero")
-    data = np.frombuffer(packed.ljust(_READ, b"\0"), np.uint8)
+    whole = packed if size >= _READ else bytes(packed).ljust(_READ, b"\0")
+    data = np.frombuffer(memoryview(whole).toreadonly(), np.uint8)
     bad = kernels.first_bad(data, widths_of(profile), primes_of(profile), values)
     if bad >= 0:
-        raise MalformedError(f"value {bad} has a residue that is not below its prime")
+        raise MalformedError(f"value {first + bad} has a residue that is not below its prime")
     return data
 
 
@@ -140,18 +167,26 @@ class PackedSum:
 
     def __init__(self, profile: Profile, values: int) -> None:
         self._profile, self._values = profile, values
-        self._size = profile.packed_size(values)
-        self._total = np.zeros(max(self._size, _READ), np.uint8)
+        self._total = Written(profile.packed_size(values))
 
     def add(self, data: NDArray[np.uint8]) -> None:
         """Add a vector that was `checked`."""
+        self.add_values(data, 0, self._values)
+
+    def add_values(self, data: NDArray[np.uint8], first: int, count: int) -> None:
+        """Add `count` values that were `checked`, from value `first` on, a multiple of 64."""
         from hefed.crypto import packing_kernels as kernels
 
-        kernels.add_to_packed(data, widths_of(self._profile), primes_of(self._profile), self._values, self._total)
+        start = first * self._profile.bits_per_value // 8
+        part = self._total.array()[start : start + self._profile.packed_size(count)]
+        readable = _readable(part)
+        kernels.add_to_packed(data, widths_of(self._profile), primes_of(self._profile), count, readable)
+        if readable is not part:
+            part[:] = readable[: part.size]
 
     def packed(self) -> bytes:
-        """The sum so far."""
-        return self._total[: self._size].tobytes()
+        """The sum so far; without a copy, unless more is added while somebody has it."""
+        return self._total.taken()
 
     def integers(self, largest: int) -> Opened:
         """The integers in (-Q/2, Q/2) that the sum stands for, as limbs (K, primes).
@@ -162,13 +197,19 @@ class PackedSum:
 
         limbs = np.empty((self._values, len(self._profile.primes)), np.int64)
         residues = residue_array(self._profile, min(self._values, _AT_ONCE))
+        total = _readable(self._total.array())
         for first in range(0, self._values, _AT_ONCE):
             count = min(_AT_ONCE, self._values - first)
-            kernels.unpack(self._total, widths_of(self._profile), first, count, residues)
+            kernels.unpack(total, widths_of(self._profile), first, count, residues)
             beyond = _write_integers(self._profile, residues, largest, limbs[first : first + count])
             if beyond >= 0:
                 return limbs, first + beyond
         return limbs, -1
+
+
+def _readable(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The bytes, or a longer copy where there are too few for compiled code."""
+    return data if data.size >= _READ else np.concatenate([data, np.zeros(_READ - data.size, np.uint8)])
 
 
 def pack_array(profile: Profile, residues: Floats, values: int) -> bytes:

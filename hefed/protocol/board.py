@@ -442,7 +442,7 @@ class Board:
     def _most_of_answers(self, name: str, record: RoundRecord) -> int:
         number = self.dealt_keyholders.index(name)
         held = sum(number not in subset for subset in self.subsets)
-        return most_bytes(held, self.threshold - 1, self.profile.packed_size(record.first.values))
+        return most_bytes(held, self.threshold - 1, self.profile, record.first.values)
 
     # --- helpers ------------------------------------------------------------------------------------------------------
 

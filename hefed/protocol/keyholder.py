@@ -3,18 +3,21 @@ sees an update or a sum.
 """
 
 import secrets
+from collections.abc import Iterable
 from functools import cached_property
 
+from hefed.crypto.buffer import Buffer
 from hefed.crypto.errors import SeedError
 from hefed.crypto.keys import DealtSeeds, ShareKeys, Subset, open_seeds
-from hefed.crypto.opening import answer, answer_digest
+from hefed.crypto.label import Use
+from hefed.crypto.opening import answer_digest, answer_groups
 from hefed.protocol import messages as m
-from hefed.protocol.answers import pack_answers
+from hefed.protocol.answers import write_answers
 from hefed.protocol.board import Board
 from hefed.protocol.contexts import answer_context, content_key_context, deal_context
 from hefed.protocol.errors import ProtocolError, SealError
 from hefed.protocol.ports import Vault
-from hefed.protocol.sealing import CONTENT_KEY_SIZE, SealingKey, seal, seal_content
+from hefed.protocol.sealing import CONTENT_KEY_SIZE, ContentCipher, SealingKey, seal
 
 
 class KeyholderPart:
@@ -94,16 +97,25 @@ class KeyholderPart:
         board, record = self._board, self._board.round
         asked = record.opens[-1].keyholders
         numbers = [board.dealt_keyholders.index(name) for name in asked]
-        full: list[tuple[Subset, bytes]] = []
-        hashes: list[tuple[Subset, bytes]] = []
         use = board.use(record.first)
-        for subset in self._share_keys.subsets:
-            packed = answer(board.precision, self._share_keys, subset, use)
-            if min(number for number in numbers if number not in subset) == self._number:
-                full.append((subset, packed))
-            else:
-                hashes.append((subset, answer_digest(use, subset, packed)))
-        context = answer_context(record.first.label, self._name, record.open_digests[-1])
-        sealed = seal_content(self._content_key, pack_answers(full, hashes), context)
+        first_held = {
+            subset: self._number == min(number for number in numbers if number not in subset)
+            for subset in self._share_keys.subsets
+        }
+        sealed = write_answers(
+            ContentCipher(self._content_key, answer_context(record.first.label, self._name, record.open_digests[-1])),
+            board.profile,
+            use.values,
+            [(subset, self._share_answer(subset, use)) for subset, first in first_held.items() if first],
+            [
+                (subset, answer_digest(use, subset, self._share_answer(subset, use)))
+                for subset, first in first_held.items()
+                if not first
+            ],
+        )
         content = m.Answer(round=record.number, attempt=len(record.opens), list=record.list_digest)
         return content, (sealed,)
+
+    def _share_answer(self, subset: Subset, use: Use) -> Iterable[Buffer]:
+        """The answer for one set that this keyholder holds, group by group as it is asked for."""
+        return answer_groups(self._board.precision, self._share_keys, subset, use)

@@ -2,35 +2,26 @@
 goes on with the model by itself.
 """
 
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from hefed.crypto.contribution import check_value, verify_checks
+from hefed.crypto.errors import CryptoError
 from hefed.crypto.hashing import tagged_hash
 from hefed.crypto.keys import Subset
 from hefed.crypto.label import Label
-from hefed.crypto.opening import OpenedIntegers, answer_digest, open_sum
+from hefed.crypto.opening import OpenedIntegers, Opening
 from hefed.protocol import codec, known_answer
 from hefed.protocol import messages as m
-from hefed.protocol.answers import unpack_answers
+from hefed.protocol.answers import read_answers
 from hefed.protocol.board import Board
 from hefed.protocol.contexts import answer_context, content_key_context, finding_context
 from hefed.protocol.errors import EquivocationError, ProtocolError
 from hefed.protocol.ports import Vault, Vector, Work
 from hefed.protocol.record import RoundRecord
-from hefed.protocol.sealing import SealingKey, open_content, seal
-
-
-@dataclass
-class _Answers:
-    """The answers and hashes of the round under way, by share and keyholder."""
-
-    packed: dict[Subset, bytes] = field(default_factory=dict)
-    digests: dict[Subset, dict[str, bytes]] = field(default_factory=dict)
-
+from hefed.protocol.sealing import ContentCipher, SealingKey, seal
 
 N = TypeVar("N", bound=np.generic)
 
@@ -58,7 +49,8 @@ class ReaderPart:
 
     def __init__(self, name: str, board: Board, vault: Vault, work: Work) -> None:
         self._name, self._board, self._vault, self._work = name, board, vault, work
-        self._answers = _Answers()
+        self._opening: Opening | None = None  # of the round under way, once there is an answer
+        self._digests: dict[Subset, dict[str, bytes]] = {}  # by share and keyholder
         self._label: Label | None = None
         self._values = 0
         self.previous = m.ZERO_HASH
@@ -125,22 +117,23 @@ class ReaderPart:
 
     def _take_answer(self, message: m.Message, content: m.Answer, sealed: bytes) -> None:
         board, record, keyholder = self._board, self._board.rounds[content.round], message.sender
+        use = board.use(record.first)
         try:
-            content_key = self._content_key(keyholder)
             context = answer_context(record.first.label, keyholder, record.open_digests[content.attempt - 1])
-            plain = open_content(content_key, sealed, context)
-            packed, hashes = unpack_answers(plain, board.profile.packed_size(record.first.values))
-        except ProtocolError as error:
+            cipher = ContentCipher(self._content_key(keyholder), context)
+            answers, hashes = read_answers(cipher, board.profile, use.values, sealed)
+            number = board.dealt_keyholders.index(keyholder)
+            for subset in (*answers, *hashes):
+                if subset not in board.subsets or number in subset:
+                    raise ProtocolError("it is for a share that it does not hold")
+            if self._opening is None:
+                self._opening = Opening(board.precision, use)
+            for subset, groups in answers.items():
+                hashes[subset] = self._opening.add(subset, groups)
+        except (ProtocolError, CryptoError) as error:
             raise ProtocolError(f"the answer of {keyholder} cannot be used: {error}") from error
-        number = board.dealt_keyholders.index(keyholder)
-        for subset in (*packed, *hashes):
-            if subset not in board.subsets or number in subset:
-                raise ProtocolError(f"{keyholder} answers for a share that it does not hold")
-        for subset, answer in packed.items():
-            hashes[subset] = answer_digest(board.use(record.first), subset, answer)
-            self._answers.packed.setdefault(subset, answer)
         for subset, digest in hashes.items():
-            if self._answers.digests.setdefault(subset, {}).setdefault(keyholder, digest) != digest:
+            if self._digests.setdefault(subset, {}).setdefault(keyholder, digest) != digest:
                 raise EquivocationError(f"{keyholder} gave two different answers for one share; it is at fault")
 
     def _open(self, record: RoundRecord, attachments: tuple[bytes, ...]) -> None:
@@ -157,7 +150,7 @@ class ReaderPart:
         ordered = [checks[name] for name in sorted(checks)]
         verify_checks(board.profile, total, label.values, record.list_digest, ordered)
         checked = self._cross_check()
-        opened = open_sum(board.precision, label, total, self._answers.packed)
+        opened = (self._opening or Opening(board.precision, label)).open(total)
         self._go_on(record, label, opened, ordered)
         self.checked.append(checked)
 
@@ -167,7 +160,7 @@ class ReaderPart:
         """
         board, checked = self._board, True
         for subset in board.subsets:
-            digests = self._answers.digests.get(subset, {})
+            digests = self._digests.get(subset, {})
             sides = [
                 sorted(name for name, other in digests.items() if other == digest)
                 for digest in sorted(set(digests.values()))
@@ -189,7 +182,7 @@ class ReaderPart:
         self.previous = tagged_hash("opened round", label.digest, record.list_digest, *checks, opened.pieces())
         self._decision_salt = tagged_hash("decision salt", opened.pieces())
         self.rounds_opened += 1
-        self._answers = _Answers()
+        self._opening, self._digests = None, {}
 
     def _require_known(self, label: Label, total: npt.NDArray[np.float64]) -> None:
         expected = np.zeros(self._values)

@@ -1,4 +1,4 @@
-"""Sealing to one recipient (HPKE, RFC 9180) and under a content key (ChaCha20-Poly1305).
+"""Sealing to one recipient (HPKE, RFC 9180) and under a content key (AES-256-GCM, part by part).
 
 The key encapsulation is the hybrid of X25519 and ML-KEM-768, so that a recorded wire stays closed to a later quantum
 computer. Every seal binds a `context`: what it is for, which study, from whom, to whom. What was sealed for one
@@ -7,10 +7,11 @@ purpose does not open for another.
 
 import secrets
 
+import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import mlkem, x25519
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hpke import (
     AEAD,
     KDF,
@@ -19,7 +20,9 @@ from cryptography.hazmat.primitives.hpke import (
     MLKEM768X25519PublicKey,
     Suite,
 )
+from numpy.typing import NDArray
 
+from hefed.crypto.buffer import Buffer
 from hefed.crypto.hashing import encode_parts, prf
 from hefed.protocol.errors import SealError
 
@@ -28,6 +31,8 @@ _MLKEM_PUBLIC, _X25519_PUBLIC = 1184, 32
 PUBLIC_KEY_SIZE = _MLKEM_PUBLIC + _X25519_PUBLIC
 _MLKEM_SEED = 64
 CONTENT_KEY_SIZE = 32
+CONTENT_TAG = 16
+"""Bytes by which a sealed part is longer."""
 
 
 class SealingKey:
@@ -91,23 +96,41 @@ def seal(plaintext: bytes, public: bytes, context: tuple[bytes | str | int, ...]
         raise SealError("a public key that nothing can be sealed to") from error
 
 
-def seal_content(content_key: bytes, plaintext: bytes, context: tuple[bytes | str | int, ...]) -> bytes:
-    """Encrypts under a key that follows from the content key and the context; one plaintext a context, hence the
-    fixed nonce.
+class ContentCipher:
+    """AES-256-GCM for what one content key seals in one context, in numbered parts: no other part opens in a part's
+    place. One plaintext a context and number, hence the number as nonce.
 
     A keyholder that is set back to an old snapshot and is then asked something else has another context, so no nonce
-    is ever used twice.
+    is ever used twice under one key.
     """
-    return _content_cipher(content_key, context).encrypt(bytes(12), plaintext, None)
+
+    def __init__(self, content_key: bytes, context: tuple[bytes | str | int, ...]) -> None:
+        self._cipher = AESGCM(prf(content_key, "content", *context))
+
+    def __repr__(self) -> str:
+        return "ContentCipher(...)"
+
+    def seal_into(self, number: int, plaintext: Buffer, sealed: NDArray[np.uint8]) -> None:
+        """Write a part, sealed, to as many bytes and CONTENT_TAG more."""
+        self._cipher.encrypt_into(_nonce(number), plaintext, None, sealed.data)
+
+    def open(self, number: int, sealed: Buffer) -> bytes:
+        """A part. Raises SealError when key, context, number or bytes are not the ones sealed."""
+        try:
+            return self._cipher.decrypt(_nonce(number), sealed, None)
+        except InvalidTag as error:
+            raise SealError(_OTHERS) from error
+
+    def open_into(self, number: int, sealed: Buffer, plaintext: NDArray[np.uint8]) -> None:
+        """The same, to CONTENT_TAG bytes fewer."""
+        try:
+            self._cipher.decrypt_into(_nonce(number), sealed, None, plaintext.data)
+        except InvalidTag as error:
+            raise SealError(_OTHERS) from error
 
 
-def open_content(content_key: bytes, sealed: bytes, context: tuple[bytes | str | int, ...]) -> bytes:
-    """The inverse of `seal_content`. Raises SealError when key, context or bytes are not the ones sealed."""
-    try:
-        return _content_cipher(content_key, context).decrypt(bytes(12), sealed, None)
-    except InvalidTag as error:
-        raise SealError("it was not sealed under this keyholder's content key for this use, or was altered") from error
+_OTHERS = "it was not sealed under this keyholder's content key for this use, or was altered"
 
 
-def _content_cipher(content_key: bytes, context: tuple[bytes | str | int, ...]) -> ChaCha20Poly1305:
-    return ChaCha20Poly1305(prf(content_key, "content", *context))
+def _nonce(number: int) -> bytes:
+    return number.to_bytes(12, "little")

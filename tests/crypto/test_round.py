@@ -16,7 +16,7 @@ from hefed.crypto.errors import MalformedError, OpeningError, ParameterError, Ra
 from hefed.crypto.hashing import tagged_hash
 from hefed.crypto.keys import ContributorKey, mask_of, subsets
 from hefed.crypto.label import SignedUse
-from hefed.crypto.opening import OpenedIntegers, answer, answer_digest, open_sum
+from hefed.crypto.opening import OpenedIntegers, Opening, answer, answer_digest, answer_groups, open_sum
 from hefed.crypto.parameters import COMPACT, PRECISE, PROFILES, Precision
 from tests.crypto.federation import STUDY, Federation, reproducible
 
@@ -276,7 +276,7 @@ def test_malformed_sums_and_answers_are_refused(small):
             open_sum(small.precision, small.label, bad, answers)
         with pytest.raises(MalformedError):
             open_sum(small.precision, small.label, total, answers | {(1,): bad})
-    with pytest.raises(OpeningError, match="answers where"):
+    with pytest.raises(OpeningError, match=r"the set \(0, 1\), which no key was dealt for"):
         open_sum(small.precision, small.label, total, answers | {(0, 1): total})
 
 
@@ -323,6 +323,83 @@ def test_an_answer_for_another_label_or_set_opens_to_nothing(small):
     for wrong in (answers | {(0,): other.answers((1,))[0,]}, swapped):
         with pytest.raises(OpeningError, match="outside the range"):
             open_sum(small.precision, small.label, small.total(), wrong)
+
+
+def test_answers_that_come_in_groups_open_to_the_same_in_any_order_and_are_added_once(small):
+    """A second answer for a set is looked at and hashed, and not added again."""
+    answers = small.answers((0, 1))
+    opening = Opening(small.precision, small.label)
+    for subset in [*reversed(answers), *answers]:
+        digest = opening.add(subset, packing.in_groups(small.profile, answers[subset]))
+        assert digest == answer_digest(small.label, subset, answers[subset])
+    assert opening.open(small.total()) == small.open()
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+@pytest.mark.parametrize("apart", [-1, 0, 1, 9])
+def test_groups_of_an_answer_are_the_answer(profile, apart):
+    federation = Federation(profile, 2 * 8 * profile.ring_degree + apart)
+    shares = federation.share_keys(0)
+    groups = [bytes(group) for group in answer_groups(federation.precision, shares, (1,), federation.label)]
+    assert b"".join(groups) == answer(federation.precision, shares, (1,), federation.label)
+    assert [len(group) for group in groups] == packing.group_sizes(profile, federation.label.values)
+    assert groups == [bytes(group) for group in packing.in_groups(profile, b"".join(groups))]
+    errors = np.abs(federation.errors(federation.open()))
+    assert errors.max() <= federation.precision.tail
+
+
+def test_an_opening_that_failed_half_way_opens_nothing(profile_of_two_groups):
+    federation = profile_of_two_groups
+    profile, answers, total = federation.profile, federation.answers((0, 1)), federation.total()
+    whole = list(packing.in_groups(profile, answers[1,]))
+
+    def stops():
+        yield whole[0]
+        raise ValueError("the line is dead")
+
+    bad = [whole[0], b"\xff" * len(whole[1])]
+    for groups, error in (
+        (stops(), ValueError),
+        (bad, MalformedError),
+        (whole[:1], MalformedError),
+        ([*whole, whole[0]], MalformedError),
+        ([], MalformedError),
+    ):
+        opening = Opening(federation.precision, federation.label)
+        for subset in answers:
+            opening.add(subset, packing.in_groups(profile, answers[subset]))
+        with pytest.raises(error):
+            opening.add((1,), groups)
+        with pytest.raises(OpeningError, match="was opened already, or an answer"):
+            opening.add((1,), whole)
+        with pytest.raises(OpeningError, match="was opened already, or an answer"):
+            opening.open(total)
+
+
+def test_a_malformed_group_is_named_by_the_place_in_the_whole_vector(profile_of_two_groups):
+    federation = profile_of_two_groups
+    whole = list(packing.in_groups(federation.profile, federation.answers((0, 1))[1,]))
+    first = packing.group_values(federation.profile)
+    with pytest.raises(MalformedError, match=f"value {first} "):
+        Opening(federation.precision, federation.label).add((1,), [whole[0], b"\xff" * (len(whole[1]) - 1) + b"\0"])
+
+
+@pytest.fixture(params=PROFILES.values(), ids=PROFILES)
+def profile_of_two_groups(request):
+    return Federation(request.param, packing.group_values(request.param) + 16)
+
+
+def test_a_sum_is_opened_once_and_only_with_all_answers(small):
+    answers = small.answers((0, 1))
+    opening = Opening(small.precision, small.label)
+    for subset in list(answers)[:-1]:
+        opening.add(subset, packing.in_groups(small.profile, answers[subset]))
+    with pytest.raises(OpeningError, match="no answer for the sets"):
+        opening.open(small.total())
+    opening.add(list(answers)[-1], packing.in_groups(small.profile, answers[list(answers)[-1]]))
+    assert opening.open(small.total()) == small.open()
+    with pytest.raises(OpeningError, match="opened already"):
+        opening.open(small.total())
 
 
 def test_answer_digests_bind_label_set_and_bytes(small):

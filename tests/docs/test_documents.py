@@ -8,17 +8,20 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import BaseModel
 
 import hefed
 import hefed.cli
 import hefed.statistics
-from hefed.crypto.parameters import PROFILES, Precision
+from hefed.crypto.hashing import prf
+from hefed.crypto.parameters import COMPACT, PROFILES, Precision
 from hefed.node import region
 from hefed.protocol import codec
-from hefed.protocol.answers import most_bytes, pack_answers
+from hefed.protocol.answers import most_bytes, write_answers
 from hefed.protocol.messages import KINDS
 from hefed.protocol.reader import FINDING_STEP, LEAST_VALUES
+from hefed.protocol.sealing import ContentCipher
 from hefed.statistics.model import Phase
 from hefed.study import Cox, Heading, Limits, Logistic, Security, Study
 
@@ -193,8 +196,9 @@ def test_the_page_s_times_are_the_code_s():
     assert f"up to {aggregator.MAX_STUDIES} studies running" in " ".join(text(SECURITY).split())
     assert messages.MAX_ATTACHMENT == 900 * 10**6
     assert "at most 900 MB an attachment" in page
-    assert most_bytes(3, 5, 1000) == 128 + 3 * (1000 + 64 + 2 * 5)
-    assert "at most 128 + s (p + 64 + 2 (t-1)) bytes" in page
+    values = 3 * 8 * COMPACT.ring_degree
+    assert most_bytes(3, 5, COMPACT, values) == 128 + 3 * (COMPACT.packed_size(values) + 16 * 3 + 64 + 2 * 5)
+    assert "at most 128 + s (p + 16 g + 64 + 2 (t-1)) bytes" in page
 
 
 def test_findings_are_filled_up_to_what_the_pages_say():
@@ -202,13 +206,16 @@ def test_findings_are_filled_up_to_what_the_pages_say():
         assert re.search(rf"multiples? of {FINDING_STEP} bytes", " ".join(text(path).split())), path
 
 
-def test_the_header_of_answers_is_the_page_s():
-    answers = pack_answers([((0, 2), b"x")], [((1,), bytes(32))])
+def test_the_form_of_answers_is_the_page_s():
+    cipher, packed = ContentCipher(bytes(32), ("context",)), bytes(COMPACT.packed_size(1))
+    answers = write_answers(cipher, COMPACT, 1, [((0, 2), [packed])], [((1,), bytes(32))])
     (length,) = struct.unpack_from("<I", answers)
-    assert codec.decode(answers[4 : 4 + length]) == {
+    aes = AESGCM(prf(bytes(32), "content", "context"))
+    assert codec.decode(aes.decrypt(bytes(12), answers[4 : 4 + length], None)) == {
         "answers": [[0, 2]],
         "hashes": [{"share": [1], "digest": bytes(32)}],
     }
+    assert aes.decrypt((1).to_bytes(12, "little"), answers[4 + length :], None) == packed
     assert '{"answers": [set, ...], "hashes": [{"share": set, "digest": hash}, ...]}' in " ".join(text(STUDY).split())
 
 

@@ -18,9 +18,10 @@ from hefed.crypto.opening import answer, open_sum
 from hefed.node.parties import AGGREGATOR
 from hefed.protocol import codec
 from hefed.protocol import messages as m
+from hefed.protocol.answers import read_answers
 from hefed.protocol.contexts import answer_context, content_key_context, deal_context, finding_context
 from hefed.protocol.errors import SealError
-from hefed.protocol.sealing import SealingKey, open_content
+from hefed.protocol.sealing import CONTENT_TAG, ContentCipher, SealingKey
 from hefed.study import Study
 from tests.node.runs import record, secret_files, study_file
 from tests.node.witness import Witness, distinctive, search, search_floats, watched_run
@@ -180,16 +181,30 @@ def test_no_answer_of_a_keyholder_opens_with_anything_that_the_aggregator_has(wi
     assert len(keys) > 100
     answers = witness.messages("answer")
     assert len(answers) >= 3 * 8
+
+    def parts(blob: bytes, values: int) -> Iterator[tuple[int, bytes]]:
+        """The number and the bytes of every sealed part."""
+        begin = 4 + int.from_bytes(blob[:4], "little")
+        yield 0, blob[4:begin]
+        size = witness.board.profile.packed_size(values) + CONTENT_TAG  # vectors of a single group
+        for number, start in enumerate(range(begin, len(blob), size), 1):
+            yield number, blob[start : start + size]
+
     for message, (blob,) in answers[:6]:
         content = message.content
         assert isinstance(content, m.Answer)
         rounds = witness.board.rounds[content.round]
         digest = rounds.open_digests[content.attempt - 1]
         context = answer_context(rounds.first.label, message.sender, digest)
+        values = rounds.first.values
         for key in keys:
             with pytest.raises(SealError):
-                open_content(key, blob, context)
-        assert open_content(witness.vaults[message.sender]["content key"], blob, context)  # the control
+                read_answers(ContentCipher(key, context), witness.board.profile, values, blob)
+            for part in parts(blob, values):
+                with pytest.raises(SealError):
+                    ContentCipher(key, context).open(*part)
+        right = ContentCipher(witness.vaults[message.sender]["content key"], context)  # the control
+        assert all(right.open(*part) for part in parts(blob, values))
 
 
 def test_nothing_that_the_aggregator_has_is_a_seed(witness: Witness) -> None:
