@@ -102,6 +102,7 @@ def run_node(member: Standing, lifeline: Lifeline) -> None:
         policy=settings.policy,
         earlier=member.earlier,
         keep_days=settings.operation.keep_days,
+        threads=settings.operation.threads,
         reread=member.reread,
     )
     with _watched(member) as report:

@@ -29,11 +29,21 @@ class Participation:
     """One study. `received` counts the entries of the record that are here, `to_send` is the next of our messages."""
 
     def __init__(
-        self, *, name: str, identity: Identity, roster: Roster, store: Store, consent: Consent, study: bytes
+        self,
+        *,
+        name: str,
+        identity: Identity,
+        roster: Roster,
+        store: Store,
+        consent: Consent,
+        study: bytes,
+        threads: int = 1,
     ) -> None:
+        """Encrypts and answers by that many threads."""
         self.study, self.roster = study, roster
         self.received = self.to_send = 0
         self._name, self._identity, self._store, self._consent = name, identity, store, consent
+        self._threads = threads
         self._board = Board(roster, study)
         self._member: Member | None = None
         self._decided = self._lost = False
@@ -206,6 +216,7 @@ class Participation:
             recall=recall,
             previous=self._outgoing(store.sent(study, sent - 1)).message.digest if sent else m.ZERO_HASH,
             prepare=lambda board: self._consent.prepare(board, vault),
+            threads=self._threads,
         )
 
     def _outgoing(self, stored: StoredMessage) -> Outgoing:

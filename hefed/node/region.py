@@ -57,15 +57,18 @@ class RegionNode:
         consent: Consent,
         earlier: Sequence[Roster] = (),
         keep_days: float = 30.0,
+        threads: int = 1,
         report: Report | None = None,
     ) -> None:
         """`earlier` are rosters that were in force before, for studies that began under them. Ciphertexts of a study
-        stay for `keep_days` after its end. `report` gets the node's standing, as plain values, about once a second.
+        stay for `keep_days` after its end. Encrypting and answering work by that many `threads`. `report` gets the
+        node's standing, as plain values, about once a second.
         """
         self._name, self._roster, self._identity = name, roster, identity
         self._store, self._link, self._consent = store, link, consent
         self._rosters = Rosters(name, roster, earlier)
         self._report, self._keep_seconds = report, keep_days * 86400
+        self._threads = threads
         self._sweep = min(SWEEP, max(LEAST_SWEEP, self._keep_seconds))
         self._studies: dict[bytes, Participation] = {}
         self._welcome = self._crowded = self._one_ended = False
@@ -102,6 +105,7 @@ class RegionNode:
             store=self._store,
             consent=self._consent,
             study=study,
+            threads=self._threads,
         )
 
     def run(self, lifeline: Lifeline) -> None:

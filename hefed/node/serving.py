@@ -42,6 +42,7 @@ class Region:
     policy: Policy
     earlier: Sequence[Roster] = ()
     keep_days: float = 30.0
+    threads: int = 1
     reread: Callable[[], tuple[DataSettings | None, Policy]] | None = None
 
 
@@ -92,6 +93,7 @@ def serve_region(
             consent=consent,
             earlier=region.earlier,
             keep_days=region.keep_days,
+            threads=region.threads,
             report=report,
         ).run(lifeline)
     finally:

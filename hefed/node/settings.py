@@ -3,18 +3,19 @@
 Relies on pydantic, and on `data` for the sections [data] and [policy]. What stands here never leaves the home.
 """
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 
 from hefed.data.policy import Policy
 from hefed.data.settings import DataSettings, SettingsError
 from hefed.protocol.errors import RosterError
 from hefed.protocol.roster import MAX_ADDRESSES, check_address
 from hefed.tomlfile import read_toml
-from hefed.wording import Location, validation_sentence
+from hefed.wording import Location, quoted, validation_sentence
 
 FILE = "settings.toml"
 
@@ -28,6 +29,16 @@ def _address(value: str) -> str:
 
 
 Address = Annotated[str, Field(max_length=300), AfterValidator(_address)]
+
+MAX_THREADS = 256
+
+
+def _threads(value: object) -> object:
+    if isinstance(value, str):
+        if value != "all":
+            raise ValueError(f'must be a number, or "all" for as many as there are cores, not {quoted(value)}')
+        return min(len(os.sched_getaffinity(0)), MAX_THREADS)
+    return value
 
 
 class _Section(BaseModel):
@@ -49,12 +60,14 @@ class Network(_Section):
 
 class Operation(_Section):
     """[operation]: log: lines for people, or JSON objects. metrics_port: of the loopback address, where Prometheus may
-    ask; none by default. keep_days: days that ciphertexts of a study that has ended stay on disk.
+    ask; none by default. keep_days: days that ciphertexts of a study that has ended stay on disk. threads: how many
+    threads a region encrypts and answers with; "all": as many as there are cores that this process may use.
     """
 
     log: Literal["plain", "json"] = "plain"
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     keep_days: Annotated[float, Field(ge=0, le=36500, allow_inf_nan=False)] = 30.0
+    threads: Annotated[int, BeforeValidator(_threads), Field(ge=1, le=MAX_THREADS)] = 1
 
 
 class Settings(_Section):
@@ -126,5 +139,6 @@ TEMPLATE = """\
 # log = "plain"                                 # or "json": one object a line
 # metrics_port = 9464                           # for Prometheus, on the loopback address only
 # keep_days = 30                                # how long ciphertexts of ended studies stay on disk
+# threads = 1                                   # cores for encrypting and answering; or "all"; for long vectors
 """
 """What `hefed init` writes."""

@@ -1,5 +1,6 @@
 """A member's settings file: each key, each mistake in one sentence, and the file that `init` writes."""
 
+import os
 import re
 from pathlib import Path
 
@@ -52,11 +53,11 @@ def test_every_key(tmp_path: Path) -> None:
         '[policy]\napprove = "within-policy"\nmin_rows = 50\nmin_events = 10\ncolumns = ["age"]\nreaders = ["lund"]\n'
         'keyholders = ["lund"]\n'
         'analysts = ["analyst"]\nmodels = ["cox"]\nmin_threshold = 3\nmin_contributors = 4\nmax_rounds = 9\n'
-        '[operation]\nlog = "json"\nmetrics_port = 9464\nkeep_days = 7.5\n',
+        '[operation]\nlog = "json"\nmetrics_port = 9464\nkeep_days = 7.5\nthreads = 2\n',
     )
     assert settings.network.aggregator == ("a.example.org:7100", "10.0.0.5:7101", "[2001:db8::1]:7102")
     assert (settings.network.bind, settings.network.proxy) == ("*:7100", "proxy:1080")
-    assert settings.operation == Operation(log="json", metrics_port=9464, keep_days=7.5)
+    assert settings.operation == Operation(log="json", metrics_port=9464, keep_days=7.5, threads=2)
     assert settings.data is not None
     assert settings.data.columns == {"age": "ALDER"}
     for name in ("network", "policy", "operation"):
@@ -124,6 +125,12 @@ FAULTS = [
     ("[operation]\nkeep_days = inf\n", "[operation] keep_days must be a finite number"),
     ("[operation]\nkeep_days = nan\n", "[operation] keep_days must be a finite number"),
     ('[operation]\nkeep_days = "30"\n', "[operation] keep_days must be a number, not '30'"),
+    ("[operation]\nthreads = 0\n", "[operation] threads must be at least 1, not 0"),
+    ("[operation]\nthreads = 257\n", "[operation] threads must be at most 256, not 257"),
+    ("[operation]\nthreads = 1.5\n", "[operation] threads must be a whole number, not 1.5"),
+    ("[operation]\nthreads = true\n", "[operation] threads must be a whole number, not true"),
+    ('[operation]\nthreads = "al"\n',
+     "[operation] threads must be a number, or \"all\" for as many as there are cores, not 'al'"),
     ("[operation]\nkeep_day = 3\n", "unknown key 'keep_day' in [operation]; did you mean 'keep_days'?"),
 ]  # fmt: skip
 
@@ -141,6 +148,11 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / FILE).mkdir()
     with pytest.raises(SettingsError, match=r"settings\.toml: cannot be read: is a directory; check the name$"):
         Settings.load(tmp_path)
+
+
+def test_all_threads_are_as_many_as_there_are_cores(tmp_path: Path) -> None:
+    assert load(tmp_path, '[operation]\nthreads = "all"\n').operation.threads == len(os.sched_getaffinity(0))
+    assert load(tmp_path, "[operation]\nthreads = 3\n").operation.threads == 3
 
 
 # --- The file that init writes ----------------------------------------------------------------------

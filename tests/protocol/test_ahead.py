@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.load.host import MadeUpWork
 from hefed.crypto.contribution import Mask
 from hefed.protocol import ahead, member
 from hefed.protocol.ahead import Ahead
+from hefed.protocol.board import Board
 from hefed.protocol.contributor import ContributorPart
 from hefed.protocol.member import Member
-from hefed.protocol.ports import DeclinedError, Outgoing
+from hefed.protocol.ports import DeclinedError, Outgoing, Work
+from hefed.study import Study
 from tests.consent import taking_part
 from tests.protocol.conftest import study_file
 from tests.protocol.federation import NOW, Federation, Party
@@ -142,6 +145,10 @@ def test_nothing_is_begun_after_it_is_over(making: Ahead) -> None:
 
 # --- In a study ---------------------------------------------------------------------------------------------------
 
+Prepare = Callable[[Board], Work | None]
+LONG = 70_000
+"""Values of a vector in three groups of blocks, which three threads can share."""
+
 
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +156,9 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(member, "Ahead", partial(Ahead, least_values=1))
 
 
-def made_anew(federation: Federation, party: Party, kinds: tuple[str, ...]) -> list[tuple[Outgoing, Outgoing]]:
+def made_anew(
+    federation: Federation, party: Party, kinds: tuple[str, ...], prepare: Prepare | None = None, threads: int = 1
+) -> list[tuple[Outgoing, Outgoing]]:
     """What a member says of these kinds when it is shown the record again and has lost what it said, beside that."""
     lost = {key for key in party.sent if key.split()[0] in kinds}
     assert lost
@@ -167,13 +176,50 @@ def made_anew(federation: Federation, party: Party, kinds: tuple[str, ...]) -> l
         study=federation.submission.study,
         vault=party.vault,
         recall=recall,
-        prepare=taking_part(party.name, federation.tables.get(party.name), party.vault, lambda: NOW),
+        prepare=prepare or taking_part(party.name, federation.tables.get(party.name), party.vault, lambda: NOW),
+        threads=threads,
     )
     said: list[Outgoing] = []
     for envelope, attachments in party.record:
         said += machine.receive(envelope, attachments)
     assert not lost
     return [(party.sent[outgoing.key], outgoing) for outgoing in said if outgoing.key.split()[0] in kinds]
+
+
+def long_vectors(name: str, *args: object) -> Prepare:
+    """Takes part with a vector of that length, in two rounds; the university with none."""
+    return lambda board: MadeUpWork(name, board, LONG, 2) if name in board.study.contributors else None
+
+
+@pytest.fixture(scope="module")
+def long_study(small_study: Study) -> Federation:
+    """A finished study with long vectors, made by one thread and without anything ahead."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.protocol.federation.taking_part", long_vectors)
+        patch.setattr(member, "Ahead", partial(Ahead, room=0))
+        federation = Federation(small_study)
+        federation.run()
+    assert federation.finding().document == {"rounds": 2}
+    return federation
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("room", [0, ahead.ROOM])
+@pytest.mark.parametrize("name", ["halland", "university"])
+def test_the_record_is_the_same_with_threads_and_with_work_made_ahead(
+    name: str, threads: int, room: int, long_study: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(member, "Ahead", partial(Ahead, room=room))
+    used = counted(monkeypatch)
+    slowly(monkeypatch)
+    party = long_study.parties[name]
+    kinds = ("contribution", "check", "answer") if name == "halland" else ("answer",)
+    pairs = made_anew(long_study, party, kinds, long_vectors(name), threads)
+    assert len(pairs) == len(kinds) * 3
+    assert len(used) == (2 if room and name == "halland" else 0)
+    for before, after in pairs:
+        assert after.message.envelope == before.message.envelope
+        assert after.attachments == before.attachments
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
