@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hefed.crypto.errors import CryptoError
+from hefed.crypto.label import Use
 from hefed.protocol import messages as m
 from hefed.protocol.ahead import Ahead
 from hefed.protocol.board import Board
@@ -85,7 +86,7 @@ class Member:
         self._work: Work | None = None
         self._sent: set[str] = set()
         self._last_digest = previous
-        self._refused = False
+        self._refused = self._is_live = False
         self.contributor: ContributorPart | None = None
         self.keyholder: KeyholderPart | None = None
         self.reader: ReaderPart | None = None
@@ -140,6 +141,14 @@ class Member:
                 key = self._key(duty)
                 if key not in self._sent and self._is_due(duty):
                     outgoing.append(self._perform(duty, key))
+        # A contributor knows from its own label what will be answered, a mere keyholder from the first contribution.
+        is_first = message.body.kind == "contribution" and len(self.board.round.contributions) == 1
+        if is_first and self.contributor is None and self._is_live:
+            self._begin_answers(self.board.use(self.board.round.first))
+
+    def _begin_answers(self, use: Use) -> None:
+        if self.keyholder is not None:
+            self.keyholder.begin(use)
 
     def forget(self) -> None:
         """Erases keys, and what was made ahead with them, from memory, as far as Python allows."""
@@ -154,7 +163,7 @@ class Member:
             raise ProtocolError(f"{self.name} has no part in this study")
         self._work = self._prepare(board)
         if self.name in study.keyholders:
-            self.keyholder = KeyholderPart(self.name, board, self._vault)
+            self.keyholder = KeyholderPart(self.name, board, self._vault, self._ahead, self._threads)
         if self.name in study.readers:
             if self._work is None:
                 raise DeclinedError(f"{self.name} is to read the sums, but has no model to go on with")
@@ -203,6 +212,7 @@ class Member:
         if stored is not None:
             self._remember(stored)
             return stored
+        self._is_live = True
         content, attachments = self._make(duty)
         return self._send(key, content, attachments)
 
@@ -223,7 +233,7 @@ class Member:
                     self._own("approval").message.digest, self._own("deal").message.digest
                 ), ()
             case "contribution" if self.contributor:
-                return self.contributor.contribution()
+                return self.contributor.contribution(self._begin_answers)
             case "check" if self.contributor:
                 own = self._own(f"contribution {self.board.round.number}")
                 return self.contributor.check(own.attachments[0]), ()

@@ -9,7 +9,9 @@ import pytest
 
 from benchmarks.load.host import MadeUpWork
 from hefed.crypto.contribution import Mask
-from hefed.protocol import ahead, member
+from hefed.crypto.keys import Subset
+from hefed.crypto.label import Use
+from hefed.protocol import ahead, keyholder, member
 from hefed.protocol.ahead import Ahead
 from hefed.protocol.board import Board
 from hefed.protocol.contributor import ContributorPart
@@ -210,16 +212,33 @@ def test_the_record_is_the_same_with_threads_and_with_work_made_ahead(
     name: str, threads: int, room: int, long_study: Federation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(member, "Ahead", partial(Ahead, room=room))
-    used = counted(monkeypatch)
+    used, answered = counted(monkeypatch), answering_threads(monkeypatch)
     slowly(monkeypatch)
     party = long_study.parties[name]
     kinds = ("contribution", "check", "answer") if name == "halland" else ("answer",)
     pairs = made_anew(long_study, party, kinds, long_vectors(name), threads)
     assert len(pairs) == len(kinds) * 3
     assert len(used) == (2 if room and name == "halland" else 0)
+    beside = [made for made in answered if made[0].startswith("ahead")]
+    assert len(beside) <= (6 if room else 0)  # three sets in each round, the known answer apart
+    assert bool(beside) == bool(room)
     for before, after in pairs:
         assert after.message.envelope == before.message.envelope
         assert after.attachments == before.attachments
+
+
+def answering_threads(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, Subset, bytes]]:
+    """The name of the thread, the set and the label, for each answer and each hash that is made."""
+    made: set[tuple[str, Subset, bytes]] = set()
+    for name in ("_whole", "_hash"):
+        make = getattr(keyholder._ShareAnswers, name)
+
+        def noting(self: object, subset: Subset, use: Use, make: Callable[..., bytes] = make) -> bytes:
+            made.add((threading.current_thread().name, subset, use.digest))
+            return make(self, subset, use)
+
+        monkeypatch.setattr(keyholder._ShareAnswers, name, noting)
+    return made
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
