@@ -197,7 +197,7 @@ class Round:
         self.verify()
         opened = opening.open(self.total)
         values = opened.decode(self.label, self.precision)
-        tagged_hash("opened round", self.label.digest, opened.pieces())
+        tagged_hash("opened round", self.label.digest, opening.digest)
         return values
 
     def read(self) -> Floats:

@@ -20,9 +20,6 @@ from hefed.crypto.label import Label, Use
 from hefed.crypto.parameters import Precision
 from hefed.crypto.ring import Floats, RingKey
 
-_INTEGER_BYTES = 16
-_PIECE = 1 << 13  # integers that are hashed at once
-
 
 def answer(precision: Precision, share_keys: ShareKeys, subset: Subset, label: Use, threads: int = 1) -> bytes:
     """h_T = a_L * (sum of the contributors' shares for T) + noise, packed; by that many threads, with the same bytes.
@@ -85,22 +82,10 @@ class OpenedIntegers:
 
     def to_bytes(self) -> bytes:
         """16 bytes an integer, little-endian two's complement."""
-        return b"".join(bytes(piece) for piece in self.pieces())
-
-    def pieces(self) -> Pieces:
-        """The same bytes, some at a time, for a hash; each piece stands only until the next is asked for."""
-        return Pieces(_INTEGER_BYTES * len(self.limbs), self._pieces())
-
-    def _pieces(self) -> Iterator[Buffer]:
-        piece = np.empty((min(len(self.limbs), _PIECE), 2), "<i8")
-        for first in range(0, len(self.limbs), _PIECE):
-            limbs = self.limbs[first : first + _PIECE]
-            piece[: len(limbs), 0] = limbs[:, 0]
-            if limbs.shape[1] == 2:
-                piece[: len(limbs), 1] = limbs[:, 1]
-            else:
-                np.right_shift(limbs[:, 0], 63, out=piece[: len(limbs), 1])
-            yield piece[: len(limbs)].data.cast("B")
+        limbs = self.limbs
+        if limbs.shape[1] == 1:
+            limbs = np.concatenate([limbs, limbs >> 63], axis=1)
+        return limbs.astype("<i8").tobytes()
 
     def as_python(self) -> list[int]:
         """The integers, one by one: for tests and for people."""
@@ -127,6 +112,7 @@ class Opening:
         self._needed = subsets(precision.keyholders, precision.threshold)
         self._added: set[Subset] = set()
         self._sum: packing.PackedSum | None = None
+        self._digest: bytes | None = None
         self._usable = True
 
     def add(self, subset: Subset, groups: Iterable[Buffer]) -> bytes:
@@ -140,7 +126,15 @@ class Opening:
             raise OpeningError(f"an answer for the set {subset}, which no key was dealt for")
         self._require_usable()
         self._usable = False
-        digest = answer_digest(self._label, subset, self._looked_at(groups, subset not in self._added))
+        running, adds = self._running_sum(), subset not in self._added
+
+        def taken() -> Iterator[Buffer]:
+            for group, data, first, count in self._checked(groups):
+                if adds:
+                    running.add_values(data, first, count)
+                yield group
+
+        digest = answer_digest(self._label, subset, taken())
         self._added.add(subset)
         self._usable = True
         return digest
@@ -156,17 +150,30 @@ class Opening:
             raise OpeningError(f"no answer for the sets {missing}; a keyholder outside each of them has to give one")
         self._require_usable()
         self._usable = False
-        for _ in self._looked_at(packing.in_groups(self._label.profile, total), True):
-            pass
-        opened = self._running_sum()
+        profile, running = self._label.profile, self._running_sum()
+        groups = (
+            running.add_values(data, first, count).data
+            for _, data, first, count in self._checked(packing.in_groups(profile, total))
+        )
+        digest = tagged_hash("opened", Pieces(profile.packed_size(self._label.values), groups))
         self._sum = None
-        limbs, beyond = opened.integers(self._precision.largest_opened)
+        limbs, beyond = running.integers(self._precision.largest_opened)
         if beyond >= 0:
             raise OpeningError(
                 f"opened integer {beyond} is outside the range of right sums: "
                 "a contribution, the sum or an answer is wrong"
             )
+        self._digest = digest
         return OpenedIntegers(limbs)
+
+    @property
+    def digest(self) -> bytes:
+        """The hash of the opened integers, packed modulo Q: the same for all readers. Raises OpeningError before
+        `open`.
+        """
+        if self._digest is None:
+            raise OpeningError("this sum is not opened")
+        return self._digest
 
     def _require_usable(self) -> None:
         if not self._usable:
@@ -177,19 +184,15 @@ class Opening:
             self._sum = packing.PackedSum(self._label.profile, self._label.values)
         return self._sum
 
-    def _looked_at(self, groups: Iterable[Buffer], adds: bool) -> Iterator[Buffer]:
-        """The groups as they are, each checked and, if wanted, added while it is in the cache."""
-        profile, values = self._label.profile, self._label.values
-        running, first = self._running_sum(), 0
+    def _checked(self, groups: Iterable[Buffer]) -> Iterator[tuple[Buffer, NDArray[np.uint8], int, int]]:
+        """Each group as it is, its bytes after every check, the place of its first value, and how many there are."""
+        profile, values, first = self._label.profile, self._label.values, 0
         for group in groups:
             count = min(packing.group_values(profile), values - first)
             if count <= 0:
                 raise MalformedError(f"more bytes than those of {values} values of profile {profile.name}")
-            data = packing.checked(profile, group, count, first)
-            if adds:
-                running.add_values(data, first, count)
+            yield group, packing.checked(profile, group, count, first), first, count
             first += count
-            yield group
         if first < values:
             raise MalformedError(f"bytes for {first} values of profile {profile.name}, not for {values}")
 

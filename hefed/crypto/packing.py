@@ -173,8 +173,8 @@ class PackedSum:
         """Add a vector that was `checked`."""
         self.add_values(data, 0, self._values)
 
-    def add_values(self, data: NDArray[np.uint8], first: int, count: int) -> None:
-        """Add `count` values that were `checked`, from value `first` on, a multiple of 64."""
+    def add_values(self, data: NDArray[np.uint8], first: int, count: int) -> NDArray[np.uint8]:
+        """Add `count` values that were `checked`, from value `first` on, a multiple of 64; returns the sum there."""
         from hefed.crypto import packing_kernels as kernels
 
         start = first * self._profile.bits_per_value // 8
@@ -183,6 +183,7 @@ class PackedSum:
         kernels.add_to_packed(data, widths_of(self._profile), primes_of(self._profile), count, readable)
         if readable is not part:
             part[:] = readable[: part.size]
+        return part
 
     def packed(self) -> bytes:
         """The sum so far; without a copy, unless more is added while somebody has it."""

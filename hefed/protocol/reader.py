@@ -12,7 +12,7 @@ from hefed.crypto.errors import CryptoError
 from hefed.crypto.hashing import tagged_hash
 from hefed.crypto.keys import Subset
 from hefed.crypto.label import Label
-from hefed.crypto.opening import OpenedIntegers, Opening
+from hefed.crypto.opening import Opening
 from hefed.protocol import codec, known_answer
 from hefed.protocol import messages as m
 from hefed.protocol.answers import read_answers
@@ -150,8 +150,9 @@ class ReaderPart:
         ordered = [checks[name] for name in sorted(checks)]
         verify_checks(board.profile, total, label.values, record.list_digest, ordered)
         checked = self._cross_check()
-        opened = (self._opening or Opening(board.precision, label)).open(total)
-        self._go_on(record, label, opened, ordered)
+        opening = self._opening or Opening(board.precision, label)
+        values = opening.open(total).decode(label, board.precision)[: self._values]
+        self._go_on(record, label, values, opening.digest, ordered)
         self.checked.append(checked)
 
     def _cross_check(self) -> bool:
@@ -173,14 +174,15 @@ class ReaderPart:
             checked = checked and len(digests) >= board.threshold
         return checked
 
-    def _go_on(self, record: RoundRecord, label: Label, opened: OpenedIntegers, checks: list[bytes]) -> None:
-        total = opened.decode(label, self._board.precision)[: self._values]
+    def _go_on(
+        self, record: RoundRecord, label: Label, total: npt.NDArray[np.float64], opened: bytes, checks: list[bytes]
+    ) -> None:
         if label.round == 0:
             self._require_known(label, total)
         else:
             self._work.step(total)
-        self.previous = tagged_hash("opened round", label.digest, record.list_digest, *checks, opened.pieces())
-        self._decision_salt = tagged_hash("decision salt", opened.pieces())
+        self.previous = tagged_hash("opened round", label.digest, record.list_digest, *checks, opened)
+        self._decision_salt = tagged_hash("decision salt", opened)
         self.rounds_opened += 1
         self._opening, self._digests = None, {}
 

@@ -389,6 +389,21 @@ def profile_of_two_groups(request):
     return Federation(request.param, packing.group_values(request.param) + 16)
 
 
+def test_the_hash_of_opened_integers_is_that_of_their_residues_packed(small):
+    """From Python's integers: it follows from them alone, and differs where one of them does."""
+    opening = Opening(small.precision, small.label)
+    for subset, packed in small.answers((0, 1)).items():
+        opening.add(subset, packing.in_groups(small.profile, packed))
+    integers = opening.open(small.total()).as_python()
+
+    def of(integers):
+        residues = np.array([[x % p for x in integers] for p in small.profile.primes], np.uint64)
+        return tagged_hash("opened", packing.pack(small.profile, residues))
+
+    assert opening.digest == of(integers)
+    assert opening.digest != of([*integers[:-1], integers[-1] + 1])
+
+
 def test_a_sum_is_opened_once_and_only_with_all_answers(small):
     answers = small.answers((0, 1))
     opening = Opening(small.precision, small.label)
@@ -396,6 +411,8 @@ def test_a_sum_is_opened_once_and_only_with_all_answers(small):
         opening.add(subset, packing.in_groups(small.profile, answers[subset]))
     with pytest.raises(OpeningError, match="no answer for the sets"):
         opening.open(small.total())
+    with pytest.raises(OpeningError, match="is not opened"):
+        opening.digest  # noqa: B018
     opening.add(list(answers)[-1], packing.in_groups(small.profile, answers[list(answers)[-1]]))
     assert opening.open(small.total()) == small.open()
     with pytest.raises(OpeningError, match="opened already"):
