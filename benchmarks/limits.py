@@ -1,8 +1,8 @@
 """What the machine can do, one thread: the rates that bound a round. python -m benchmarks.limits prints them.
 
 Each rate is the best of several tries of the plainest program for it: chains of multiplications and additions in
-registers, eight lanes each; reading and writing of arrays that are far larger than the caches; AES-256-CTR and SHA-256
-of the libraries that hefed uses, in pieces that stay in the cache.
+registers, eight lanes each; reading and writing of arrays that are far larger than the caches; AES-256-CTR, AES-256-GCM
+and SHA-256 of the libraries that hefed uses, in pieces that stay in the cache.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from typing import Any
 import numba
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hefed.crypto.parameters import PROFILES, Profile
 
@@ -61,9 +62,14 @@ def _cipher_rate() -> float:
     return 256 * PIECE / _best(lambda: [encryptor.update_into(zeros, out) for _ in range(256)])
 
 
+def _seal_rate() -> float:
+    zeros, out, cipher = bytes(PIECE), bytearray(PIECE + 16), AESGCM(bytes(32))
+    return 256 * PIECE / _best(lambda: [cipher.encrypt_into(bytes(12), zeros, None, out) for _ in range(256)])
+
+
 def _hash_rate() -> float:
-    data = bytes(256 * PIECE)
-    return 256 * PIECE / _best(lambda: hashlib.sha256(data).digest())
+    piece = bytes(PIECE)
+    return 256 * PIECE / _best(lambda: [hashlib.sha256(piece).digest() for _ in range(256)])
 
 
 def rates() -> dict[str, float]:
@@ -74,6 +80,7 @@ def rates() -> dict[str, float]:
         "lane_operations": _multiply_add_rate(),
         "memory_bytes": _memory_rate(),
         "aes_bytes": _cipher_rate(),
+        "seal_bytes": _seal_rate(),
         "sha256_bytes": _hash_rate(),
     }
 
@@ -82,31 +89,72 @@ PRODUCT = 6
 """Operations of an exact modular product: a w; fma; a (w / p); rounding; fma; addition."""
 
 
-def counts(profile: Profile, engine_masks: int = 1) -> dict[str, float]:
-    """What one value of a contribution, or of one answer, takes at the least.
+Counts = dict[str, float]
 
-    A transform has log2(N) / 2 butterflies a value, each a product, an addition and a subtraction; one product with the
-    key and one with the twist; reduction of the result, noise and message, about PRODUCT again. AES gives 6 bytes of a
-    public polynomial for each prime and 8 of noise. Memory: the value, its exponent, and what is packed; everything in
-    between stays in the cache. SHA-256 goes over what is packed.
+
+def operations(profile: Profile) -> Counts:
+    """Operations in SIMD lanes for one value of a product with public polynomials, by the kernel that does them.
+
+    The product with the key; a transform of log2(N) stages, each of one butterfly (a product, an addition, a
+    subtraction) for two values, but with one product for four values in the first two stages, whose other roots are 1;
+    the twist, the noise, the message and their reduction, about two products.
     """
     primes, stages = len(profile.primes), profile.ring_degree.bit_length() - 1
+    butterflies = (stages - 2) / 2 * (PRODUCT + 2) + (PRODUCT + 8) / 4
+    return {
+        "load_products": primes * PRODUCT,
+        "inverse_stages": primes * butterflies,
+        "finish": primes * 2 * PRODUCT,
+    }
+
+
+def counts(profile: Profile) -> Counts:
+    """What one value of a contribution takes at the least.
+
+    AES gives 6 bytes of a public polynomial for each prime and 8 of noise. Memory: the value, its exponent, and what is
+    packed; everything in between stays in the cache. SHA-256 goes over what is packed. Not counted: loads and stores,
+    the table of the noise, the layout of packed bits.
+    """
     packed = profile.bits_per_value / 8
     return {
-        "lane_operations": engine_masks * primes * (stages / 2 * (PRODUCT + 2) + 3 * PRODUCT),
+        "lane_operations": sum(operations(profile).values()),
         "memory_bytes": 8 + 2 + packed,
-        "aes_bytes": 6 * primes + 8,
+        "aes_bytes": 6 * len(profile.primes) + 8,
+        "seal_bytes": 0,
         "sha256_bytes": packed,
     }
 
 
-def bounds(measured: dict[str, float]) -> dict[str, dict[str, float]]:
-    """Milliseconds for a million values of a contribution by each of these, were it alone, and in all."""
-    found = {}
-    for name, profile in PROFILES.items():
-        each = {what: 1e9 * count / measured[what] for what, count in counts(profile).items()}
-        found[name] = each | {"sum": sum(each.values())}
-    return found
+def opening_counts(profile: Profile) -> Counts:
+    """What one value of an opening takes at the least where two of three open: the keyholder that answers most, and a
+    reader.
+
+    The keyholder makes two answers, seals them and hashes what it sends. The reader opens the seals of three answers,
+    hashes them and the opened sum, and touches the sum twice: to check it and to open it.
+    """
+    one, packed = counts(profile), profile.bits_per_value / 8
+    return {
+        "lane_operations": 2 * one["lane_operations"],
+        "memory_bytes": 2 * packed + 3 * packed + 2 * packed + 8 + 2,
+        "aes_bytes": 2 * one["aes_bytes"],
+        "seal_bytes": (2 + 3) * packed,
+        "sha256_bytes": (2 + 3 + 1) * packed,
+    }
+
+
+COUNTED: dict[str, Callable[[Profile], Counts]] = {"encrypt": counts, "open": opening_counts}
+
+
+def bounds(measured: dict[str, float]) -> dict[str, dict[str, Counts]]:
+    """For a contribution (`encrypt`) and an opening (`open`) of a million values, by profile: milliseconds that each of
+    these would take alone, and their sum.
+    """
+    return {job: {name: _bound(measured, count(p)) for name, p in PROFILES.items()} for job, count in COUNTED.items()}
+
+
+def _bound(measured: dict[str, float], count: Counts) -> Counts:
+    each = {what: 1e9 * number / measured[what] for what, number in count.items()}
+    return each | {"sum": sum(each.values())}
 
 
 def main() -> None:

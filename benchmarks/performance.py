@@ -6,18 +6,18 @@ The words around the figures are here. Must not measure anything, so that the pa
 import argparse
 import json
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.limits import PRODUCT, counts
-from benchmarks.ratios import RESULTS, read, table
+from benchmarks.bounds import bound_section, profile_section, unmet_section
+from benchmarks.ratios import PARTS as MEASURED
+from benchmarks.ratios import RESULTS, Size, read, table
+from benchmarks.tables import Steps, number, rows
 from benchmarks.worker import ROOT
 from hefed.crypto.parameters import PROFILES
 
 PAGE = ROOT / "docs" / "performance.md"
-TYPICAL = 1_000_000
-"""Values of the round that the page takes apart."""
-
 PARTS = (
     ("a contributor", ("encode", "encrypt", "check value")),
     ("the aggregator", ("aggregate",)),
@@ -43,74 +43,41 @@ PEERS = {
 }
 
 
-class _Steps:
-    """The cases of `steps.json`."""
-
-    def __init__(self, steps: list[dict[str, Any]]) -> None:
-        self._steps = steps
-
-    def find(self, step: str, values: int, profile: str, parties: int = 3, engine: str = "vectorised") -> Any:
-        """The case, or None."""
-        wanted = {"step": step, "values": values, "profile": profile, "parties": parties, "engine": engine}
-        return next((case for case in self._steps if wanted.items() <= case.items()), None)
-
-    def milliseconds(self, step: str, values: int, profile: str, **others: Any) -> str:
-        """For a table."""
-        case = self.find(step, values, profile, **others)
-        return "" if case is None else number(1e3 * case["seconds"])
-
-    @property
-    def longest(self) -> int:
-        """Values of the round that is taken apart, or of the longest that was measured."""
-        lengths = {case["values"] for case in self._steps if case["step"] == "round"}
-        return TYPICAL if TYPICAL in lengths else max(lengths)
-
-    @property
-    def lengths(self) -> list[int]:
-        """All numbers of values."""
-        return sorted({case["values"] for case in self._steps if case["step"] == "round"})
-
-    @property
-    def parties(self) -> list[int]:
-        """All numbers of regions."""
-        return sorted({case["parties"] for case in self._steps if case["step"] == "round"})
-
-
-def number(value: float) -> str:
-    """Three digits, without a power of ten."""
-    if value == 0:
-        return "0"
-    text = f"{value:.3g}"
-    return f"{float(text):,.0f}" if abs(value) >= 100 else f"{float(text):g}"
-
-
-def rows(*lines: tuple[object, ...]) -> str:
-    """A Markdown table; the first line is its head."""
-    head, *rest = ("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
-    return "\n".join([head, "|" + "---|" * len(lines[0]), *rest])
-
-
 def page(details: dict[str, Any], ratios: dict[str, float | None]) -> str:
-    """The whole page."""
-    steps = _Steps(details["steps"]["steps"])
+    """The whole page; a section whose part was not measured says so."""
+    steps = Steps(details["steps"]["steps"]) if "steps" in details else None
     sections = [
         _head(details),
-        "## What is to be reached\n\n" + table(ratios).rstrip(),
-        _peers(details["encryption"]),
-        _where(steps),
-        _bound(details["limits"], steps),
-        _growth(details, steps),
-        _parties(steps),
-        _small(details),
+        _reached(details, ratios),
+        *(
+            make() if all(part in details for part in parts) else f"## {title}\n\nNot measured."
+            for title, parts, make in _sections(details, steps)
+        ),
     ]
     return "\n\n".join(_filled(block) for section in sections for block in section.split("\n\n")) + "\n"
 
 
+def _sections(details: dict[str, Any], steps: Steps) -> list[tuple[str, tuple[str, ...], Callable[[], str]]]:
+    """Title, parts of the results that it needs, and what makes it."""
+    return [
+        ("Beside other programs", ("encryption",), lambda: _peers(details["encryption"])),
+        ("Where the time goes", ("steps",), lambda: _where(steps)),
+        ("Inside the steps", ("profiles",), lambda: profile_section(details["profiles"])),
+        ("What bounds it", ("limits",), lambda: bound_section(details["limits"], details.get("profiles"), steps)),
+        ("Length", ("steps", "peaks"), lambda: _growth(details, steps)),
+        ("Regions", ("steps",), lambda: _parties(steps)),
+        ("The first start and every other", ("start",), lambda: _start(details["start"])),
+        ("Small rounds and whole fits", ("small_round",), lambda: _small(details)),
+    ]
+
+
 def _filled(block: str) -> str:
-    """A paragraph with lines of even length; headings, tables and pictures as they are."""
+    """A paragraph or an entry of a list with lines of even length; headings, tables and pictures as they are."""
     if block.startswith(("#", "|", "!")):
         return block
-    return textwrap.fill(" ".join(block.split()), 118, break_long_words=False, break_on_hyphens=False)
+    indent = "  " if block.startswith("- ") else ""
+    text = " ".join(block.split())
+    return textwrap.fill(text, 118, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _head(details: dict[str, Any]) -> str:
@@ -121,14 +88,49 @@ def _head(details: dict[str, Any]) -> str:
         "# What a round costs\n\n"
         "`make performance` writes this page from `benchmarks/results/`, which `make bench` "
         "measures. Do not edit it.\n"
-        "All times are of one run with one thread for each process, the least of several tries. "
-        "Compare them with each\n"
-        "other only.\n\n"
+        "All times are of one run with one thread for each process, the least of several tries "
+        "(a step of 10,000,000 values is tried once; of rounds between processes the median counts). Compare them with "
+        "each other only.\n\n"
         f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['memory_gb']:g} GB; "
         f"{machine['system']};\n"
         f"Python {machine['python']}; {packages}.\n"
         f"While it was measured, {min(loads):g} to {max(loads):g} processes wanted to run."
+        + (" Other programs ran too: alone, all of this is faster." if _is_busy(details["load"]) else "")
     )
+
+
+def _is_busy(loads: dict[str, list[float]]) -> bool:
+    """Whether the machine had work before a part that waits for nothing but its own process."""
+    return any(before > 1.5 for name, (before, _) in loads.items() if name in ("limits", "encryption"))
+
+
+def _reached(details: dict[str, Any], ratios: dict[str, float | None]) -> str:
+    blocks = ["## What is to be reached"]
+    if other := [words for what, words in _sizes(details) if what]:
+        blocks.append("These are not the sizes that the figures are meant for: " + "; ".join(other) + ".")
+    blocks += [table(ratios).rstrip(), unmet_section(details, ratios)]
+    if missing := [name for name in MEASURED if name not in details]:
+        blocks.append("Parts that were not measured: " + ", ".join(f"`{name}`" for name in missing) + ".")
+    return "\n\n".join(blocks)
+
+
+def _sizes(details: dict[str, Any]) -> list[tuple[bool, str]]:
+    """Whether a part was measured with other sizes than those that its figures are meant for, and the words for it."""
+    meant, found = Size(), []
+    for part, key, size, what in (
+        ("encryption", "values", meant.values, "values of a contribution"),
+        ("peaks", "values", meant.longest, "values for memory"),
+        ("cox_small", "rows", meant.rows[0], "rows of the smaller Cox fit"),
+        ("cox_large", "rows", meant.rows[1], "rows of the larger Cox fit"),
+        ("logistic", "rows", meant.rows[1], "rows of the logistic fit"),
+    ):
+        if part in details:
+            found.append((details[part][key] != size, f"{details[part][key]:,} {what} in place of {size:,}"))
+    if "growth" in details:
+        lengths = sorted(map(int, details["growth"]))
+        words = " and ".join(f"{values:,}" for values in lengths)
+        found.append((lengths != sorted(meant.growth), f"{words} values for the growth of time"))
+    return found
 
 
 def _peers(part: dict[str, Any]) -> str:
@@ -162,7 +164,7 @@ def _peers(part: dict[str, Any]) -> str:
     )
 
 
-def _where(steps: _Steps) -> str:
+def _where(steps: Steps) -> str:
     values = steps.longest
     lines: list[tuple[object, ...]] = [("who", "what", *(f"`{name}`, ms" for name in PROFILES))]
     for who, names in PARTS:
@@ -186,44 +188,7 @@ def _where(steps: _Steps) -> str:
     )
 
 
-def _bound(limits: dict[str, Any], steps: _Steps) -> str:
-    rates, values = limits["rates"], steps.longest
-    names = {
-        "lane_operations": ("float64 operations in SIMD lanes", 1e9, "thousand million"),
-        "aes_bytes": ("AES-256-CTR, bytes", 1e9, "GB"),
-        "memory_bytes": ("memory, bytes read and written", 1e9, "GB"),
-        "sha256_bytes": ("SHA-256, bytes", 1e9, "GB"),
-    }
-    lines: list[tuple[object, ...]] = [
-        ("what", "the machine, a second", *(x for p in PROFILES for x in (f"`{p}`, a value", "ms a million")))
-    ]
-    for key, (words, unit, called) in names.items():
-        cells: list[object] = [words, f"{number(rates[key] / unit)} {called}"]
-        for name, profile in PROFILES.items():
-            cells += [number(counts(profile)[key]), number(limits["bounds_ms_per_million"][name][key])]
-        lines.append(tuple(cells))
-    sums: list[object] = ["all of it, one after another", ""]
-    measured: list[object] = ["measured", ""]
-    for name in PROFILES:
-        sums += ["", number(limits["bounds_ms_per_million"][name]["sum"])]
-        case = steps.find("encrypt", values, name)
-        measured += ["", "" if case is None else number(1e9 * case["seconds"] / values)]
-    lines += [tuple(sums), tuple(measured)]
-    return (
-        "## What bounds a contribution\n\n"
-        "Counted for one value, against what the machine did in the same run. A transform has "
-        "log2(N)/2 butterflies a\n"
-        f"value, each an exact modular product ({PRODUCT} operations), an addition and a "
-        f"subtraction; the products with the\n"
-        "key and with the twist, and the last reduction, are three products more. AES makes 6 bytes of the public\n"
-        "polynomial for each prime and 8 bytes of noise. Memory is touched for the value, its exponent and what is\n"
-        "packed; everything else stays in the cache. A processor does some of this at the same "
-        "time, so the sum is not a\n"
-        "strict bound, and loads, stores, the table of the noise and packing are not counted.\n\n" + rows(*lines)
-    )
-
-
-def _growth(details: dict[str, Any], steps: _Steps) -> str:
+def _growth(details: dict[str, Any], steps: Steps) -> str:
     lines: list[tuple[object, ...]] = [
         ("values", *(f"`{p}`, ms" for p in PROFILES), *(f"`{p}`, nanoseconds a value" for p in PROFILES))
     ]
@@ -242,12 +207,33 @@ def _growth(details: dict[str, Any], steps: _Steps) -> str:
         f"Memory at {peaks['values']:,} values of `compact`, in MB above the program and the "
         f"caller's own vector: {roles}.\n"
         "What is received and what is to be sent counts.\n\n"
+        "The power of the number of values with which each step's time grows, between the two longest; 1 is in "
+        f"proportion:\n\n{_slopes(steps)}\n\n"
         "![Time against values](../benchmarks/results/seconds.png)\n\n"
         "![Bytes against values](../benchmarks/results/bytes.png)"
     )
 
 
-def _parties(steps: _Steps) -> str:
+def _slopes(steps: Steps) -> str:
+    lines: list[tuple[object, ...]] = [("step", *(f"`{profile}`" for profile in PROFILES))]
+    for step in (*(name for _, names in PARTS for name in names), "round"):
+        slopes = [steps.slope(step, profile) for profile in PROFILES]
+        lines.append((step, *("" if slope is None else f"{slope:.2f}" for slope in slopes)))
+    return rows(*lines)
+
+
+def _start(part: dict[str, Any]) -> str:
+    return (
+        "## The first start and every other\n\n"
+        "A process that loads the encryption and runs "
+        f"{part['of']}, as a node runs its self-test before it takes part, takes "
+        f"{number(part['first'])} s when nothing is compiled yet, once after an installation, and "
+        f"{number(part['second'])} s from then on; Python with NumPy alone takes {number(part['numpy alone'])} s. "
+        "Kernels are kept on the disk."
+    )
+
+
+def _parties(steps: Steps) -> str:
     values = steps.longest
     names = ("deal", "take deals", "aggregate", "share answers", "read")
     lines: list[tuple[object, ...]] = [("regions", *(f"{name}, ms" for name in names))]

@@ -17,10 +17,10 @@ from unittest.mock import patch
 
 from numba.core.dispatcher import Dispatcher
 
-from benchmarks import rounds
 from benchmarks.rounds import Round
 from hefed.crypto import kernels, packing_kernels, sampling
 from hefed.crypto.parameters import PROFILES
+from hefed.protocol.sealing import ContentCipher
 
 REST = "rest"
 """The name of what is left of a step."""
@@ -74,9 +74,9 @@ def watched(watch: Watch) -> Iterator[None]:
             for name, kernel in list(vars(module).items()):
                 if isinstance(kernel, Dispatcher) and kernel.py_func.__module__ == module.__name__:
                     stack.enter_context(patch.object(module, name, watch.timed(name, kernel)))
-        for name, function in list(vars(rounds).items()):
-            if getattr(function, "__module__", "") == "hefed.protocol.sealing" and callable(function):
-                stack.enter_context(patch.object(rounds, name, watch.timed("seals", function)))
+        for name in ("seal_into", "open_into", "open"):
+            method = getattr(ContentCipher, name)
+            stack.enter_context(patch.object(ContentCipher, name, watch.timed("seals", method)))
         fill = sampling.Keystream.fill
         stack.enter_context(patch.object(sampling.Keystream, "fill", watch.timed("keystream", fill)))
         stack.enter_context(patch.object(hashlib, "sha256", lambda *data: _Sha256(watch, sha256, *data)))

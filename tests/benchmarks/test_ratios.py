@@ -1,6 +1,8 @@
 """What `make ratios` computes from what it measures, and that the page of figures is the one that the results make."""
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import fits, limits, memory, performance, ratios, round231
+from benchmarks import bounds, cases, fits, limits, memory, performance, plots, profiling, ratios, round231, start
 from benchmarks.made_up import COVARIATES, LAST_DAY, REGIONS, Patients, study
 from benchmarks.rounds import Round
+from benchmarks.tables import Steps, number
 from benchmarks.worker import ROOT, Absent, Worker, interleaved
 from hefed.crypto.parameters import COMPACT, PRECISE
 from hefed.study import Study
@@ -102,8 +105,34 @@ def test_the_page_of_figures_says_what_was_measured(results: Path) -> None:
     assert not performance.PAGE.exists() or performance.PAGE.read_text() == performance.made_from(ratios.RESULTS)
 
 
+def test_the_page_says_why_a_figure_is_not_reached(results: Path) -> None:
+    page, found = performance.made_from(results), json.loads((results / "ratios.json").read_text())
+    for name, value in found.items():
+        assert (f"\n- `{name}`: " in page) == (ratios.is_met(name, value) is False), name
+    assert "20,000 values of a contribution in place of 1,000,000" in page
+    assert "Not measured." not in page
+
+
+def test_a_page_of_one_part_says_what_was_not_measured(results: Path) -> None:
+    details = {name: part for name, part in ratios.read(results).items() if name in ("limits", "machine", "load")}
+    page = performance.page(details, ratios.ratios(details))
+    assert "| AES-256-CTR, bytes |" in page
+    assert "## Length\n\nNot measured.\n" in page
+    assert "not measured: `encryption`, `growth`" in " ".join(page.split())
+
+
+@pytest.mark.parametrize("name", [name for name in ratios.BOUNDS if name != "cox_1m_vs_r"])
+def test_every_figure_has_its_reasons(results: Path, name: str) -> None:
+    """As the page would state them, were the figure not what it should be."""
+    details = ratios.read(results)
+    value = ratios.ratios(details)[name]
+    missed = {"at most": 1e9}.get(ratios.BOUNDS[name][0], 0.0)
+    said = bounds.unmet_section(details, {name: None if value is None else missed})
+    assert (f"- `{name}`: " in said) == (value is not None)
+
+
 def test_figures_have_three_digits() -> None:
-    assert [performance.number(x) for x in (0.012345, 1.5, 12.345, 1234.5, 0)] == [
+    assert [number(x) for x in (0.012345, 1.5, 12.345, 1234.5, 0)] == [
         "0.0123",
         "1.5",
         "12.3",
@@ -174,7 +203,107 @@ def test_counts_are_those_of_the_protocol() -> None:
     assert precise["sha256_bytes"] == 93 / 8
     assert compact["aes_bytes"] == 14
     assert precise["aes_bytes"] == 20
-    assert compact["lane_operations"] == 11 / 2 * 8 + 18
+    # 18 of three products; nine stages of one butterfly for two values; two with one product and eight sums for four.
+    assert compact["lane_operations"] == 18 + 9 / 2 * 8 + 14 / 4
+    assert precise["lane_operations"] == 2 * (18 + 10 / 2 * 8 + 14 / 4)
+    assert limits.opening_counts(COMPACT)["sha256_bytes"] == 5 * 6 + 16
+
+
+def test_bounds_are_counts_over_rates() -> None:
+    rates = {"lane_operations": 57.5e9, "memory_bytes": 16e9, "aes_bytes": 14e9, "seal_bytes": 1e9, "sha256_bytes": 6e9}
+    found = limits.bounds(rates)["encrypt"]["compact"]
+    assert found == {
+        "lane_operations": 1.0,
+        "memory_bytes": 1.0,
+        "aes_bytes": 1.0,
+        "seal_bytes": 0.0,
+        "sha256_bytes": 1.0,
+        "sum": 4.0,
+    }
+
+
+@pytest.mark.parametrize("profile", ["compact", "precise"])
+def test_a_profile_divides_a_step_s_time_among_its_kernels(profile: str) -> None:
+    before = hashlib.sha256
+    found = profiling.profile(profile, 5000, 1)
+    assert hashlib.sha256 is before
+    assert set(found) == set(bounds.STEP_NAMES)
+    assert {"keystream", "load_products", "inverse_stages", "sample", "finish", "encode", "sha256"} < set(
+        found["encrypt"]
+    )
+    assert {"seals", "sha256", "check_sums", "decode"} < set(found["read"])
+    for parts in found.values():
+        assert all(seconds > 0 for seconds in parts.values())
+
+
+def test_a_watch_counts_what_is_inside_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 10.0, 13.0, 20.0])
+    monkeypatch.setattr(profiling.time, "perf_counter", lambda: next(now))
+    watch = profiling.Watch()
+    inner = watch.timed("inner", lambda: 5)
+    assert watch.timed("outer", lambda: inner() + 1)() == 6
+    assert watch.seconds == {"inner": 3.0, "outer": 17.0}
+
+
+def test_a_first_start_compiles_and_a_second_does_not() -> None:
+    found = start.measure(1, start.ONE_KERNEL)
+    assert set(found) == {"first", "second", "numpy alone"}
+    assert found["first"] > found["numpy alone"]
+    assert found["second"] > found["numpy alone"]
+
+
+# --- Cases, plots, peers
+
+
+def test_the_full_form_has_every_length_number_of_regions_profile_and_engine() -> None:
+    every = cases.cases(True, by_parties=True, by_engine=True)
+    sizes = {(case.profile, case.values, case.parties) for case in every if case.engine == "vectorised"}
+    assert sizes == {(p, 10**k, n) for p in ("compact", "precise") for k in (3, 4, 5, 6, 7) for n in (3, 5, 9)}
+    seal = {(case.profile, case.values) for case in every if case.engine == "tenseal"}
+    assert seal == {(p, 10**k) for p in ("compact", "precise") for k in (3, 4, 5, 6, 7)}
+    assert len({str(case) for case in every}) == len(every)
+
+
+def _steps(folder: Path, *lengths: int) -> Path:
+    case = {"step": "encrypt", "profile": "compact", "engine": "vectorised", "parties": 3, "bytes": None}
+    steps = [case | {"values": values, "seconds": 1e-9 * values**2} for values in lengths]
+    (folder / "steps.json").write_text(json.dumps({"steps": steps}))
+    return folder
+
+
+def test_plots_have_the_slope_of_each_step(tmp_path: Path) -> None:
+    steps = plots.read(_steps(tmp_path, 1000, 100, 10))
+    ((_, engine, name, points),) = plots.lines(steps, "compact", "seconds")
+    assert (engine, name, [values for values, _ in points]) == ("vectorised", "encrypt", [10, 100, 1000])
+    assert plots.slope(points) == pytest.approx(2)
+    assert Steps(steps).slope("encrypt", "precise") is None
+
+
+def test_what_cannot_be_drawn_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plots.main(tmp_path)
+    assert "no steps were measured: there is no steps.json" in capsys.readouterr().err
+    plots.main(_steps(tmp_path, 1000))
+    assert "has no step of two lengths" in capsys.readouterr().err
+
+
+def test_a_python_3_10_is_found_behind_a_name_without_a_program(tmp_path: Path) -> None:
+    """As pyenv's, which stand on the path for versions that are not chosen."""
+    name, program = tmp_path / "bin" / "python3.10", tmp_path / "versions" / "3.10.99" / "bin" / "python"
+    for path in (name, program):
+        path.parent.mkdir(parents=True)
+    name.write_text("#!/bin/sh\nexit 127\n")
+    name.chmod(0o755)
+    program.symlink_to(sys.executable)
+
+    def command(*settings: str) -> str:
+        environment = os.environ | {"PATH": f"{name.parent}:/usr/bin:/bin", "PYENV_ROOT": str(tmp_path)}
+        make = ["make", "-n", "peers", *settings]
+        return subprocess.run(make, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+
+    assert f"python310='{program}'" in command()
+    assert "python310='/another'" in command("PYTHON310=/another")
+    program.unlink()
+    assert "python310=''" in command()
 
 
 def test_made_up_patients_have_many_ties_and_lie_in_three_regions(tmp_path: Path) -> None:
