@@ -1,5 +1,7 @@
 """Uniform polynomials and noise do what they claim: exact tables, exact distributions, every rare path forced."""
 
+import hashlib
+import math
 from bisect import bisect_right
 from decimal import ROUND_CEILING, Decimal, localcontext
 from fractions import Fraction
@@ -273,20 +275,128 @@ def test_samples_are_distributed_as_the_table_says(variance):
     assert UNLIKELY < chi2.sf(statistic, observed.size - 1) < 1 - UNLIKELY
 
 
+def power_means(variance, powers):
+    """Mean of x**k under the exact chances of the table, for each of some powers."""
+    thresholds = [0, *independent_thresholds(variance), 2**127]
+    weights = [b - a for a, b in pairwise(thresholds)]
+    return [0.0 if k % 2 else float(Fraction(sum(w * v**k for v, w in enumerate(weights)), 2**127)) for k in powers]
+
+
 @CASES
-def test_mean_and_variance_are_those_asked_for(variance):
+def test_moments_are_those_of_the_table(variance):
     samples = sampled(variance, 200).reshape(-1).astype(float)
-    sigma, count = float(variance) ** 0.5, samples.size
-    assert abs(samples.mean()) < 6 * sigma / count**0.5
-    # A discrete Gaussian of deviation 0.7 or more has the continuous variance to 1e-3, those of hefed to 1e-80.
-    assert abs(samples.var() / sigma**2 - 1) < 6 * (2 / count) ** 0.5 + (1e-3 if sigma < 1 else 0)
+    means, squares = power_means(variance, range(1, 7)), power_means(variance, range(2, 14, 2))
+    for k, mean, square in zip(range(1, 7), means, squares, strict=True):
+        error = ((square - mean**2) / samples.size) ** 0.5
+        assert abs((samples**k).mean() - mean) < 6 * error, k
 
 
-def test_blocks_and_keys_are_independent():
-    a = sampled(VARIANCES["contribution"], 64)
-    b = sampled(VARIANCES["contribution"], 64, key=KEY[::-1])
-    scale = float(VARIANCES["contribution"]) * a.size**0.5
-    for first, second in [(a, b), (a, np.roll(a, 1, axis=0)), (a, np.roll(a, 1, axis=1)), (a, np.roll(a, 8, axis=0))]:
-        correlation = float((first * second).sum()) / scale
-        assert norm.sf(abs(correlation)) > UNLIKELY
-        assert not np.array_equal(first, second)
+@CASES
+def test_the_table_s_variance_is_the_one_asked_for(variance):
+    """But for 8 pi**2 sigma**2 exp(-2 pi**2 sigma**2) of it, by Poisson's summation: 0.2 % for sigma**2 = 1/2, and below
+    1e-80 for hefed's own.
+    """
+    (exact,) = power_means(variance, [2])
+    v = float(variance)
+    assert abs(exact / v - 1 + 8 * math.pi**2 * v * math.exp(-2 * math.pi**2 * v)) < (1e-6 if v < 1 else 1e-12)
+
+
+# --- Independence ---------------------------------------------------------------------------------
+
+
+def largest_dependence(samples):
+    """The least likely of all correlations of two rows of (rows, N): of their values, magnitudes and signs.
+
+    In standard deviations: with N in the thousands the mean product of two independent rows is normal.
+    """
+    found = 0.0
+    for x in (samples, np.abs(samples), np.sign(samples)):
+        centred = x - x.mean()
+        together = centred @ centred.T / (x.var() * x.shape[1] ** 0.5)
+        np.fill_diagonal(together, 0)
+        found = max(found, np.abs(together).max())
+    return found
+
+
+def most_deviations(rows):
+    """What `largest_dependence` of so many independent rows exceeds once in a billion times."""
+    return norm.isf(UNLIKELY / (3 * rows * (rows - 1)))
+
+
+@CASES
+def test_any_two_blocks_of_noise_are_independent(variance):
+    """Blocks of the same lane of different groups, and of different lanes of a group; also shifted by one value."""
+    samples = sampled(variance, 64).astype(float)
+    assert largest_dependence(samples) < most_deviations(64)
+    shifted = np.concatenate([samples, np.roll(samples, 1, axis=1)])
+    assert largest_dependence(shifted) < most_deviations(128)
+
+
+def repeat_a_part(blocks):
+    blocks[13, :400] = blocks[5, :400]
+
+
+def turn_every_fourth(blocks):
+    blocks[1, ::4] = -blocks[0, ::4]
+
+
+def repeat_signs(blocks):
+    blocks[9] = np.copysign(blocks[9], blocks[8])
+
+
+def repeat_magnitudes(blocks):
+    blocks[40] = np.abs(blocks[2]) * np.sign(blocks[40])
+
+
+@pytest.mark.parametrize("spoil", [repeat_a_part, turn_every_fourth, repeat_signs, repeat_magnitudes])
+def test_dependent_blocks_are_found(spoil):
+    samples = sampled(VARIANCES["contribution"], 64).astype(float)
+    spoil(samples)
+    assert largest_dependence(samples) > most_deviations(64)
+
+
+def test_neighbours_are_independent_in_all_their_values():
+    """Chi-square of pairs of classes: of a block and the next, of a lane in two groups, of a value and the next."""
+    samples = sampled(VARIANCES["contribution"], 200)
+    classes = np.searchsorted(np.quantile(samples, np.linspace(0, 1, 9)[1:-1]), samples)
+    pairs = [
+        (classes[:-1], classes[1:]),
+        (classes[:-LANES], classes[LANES:]),
+        (classes[:, :-1], classes[:, 1:]),
+    ]
+    for first, second in pairs:
+        counts = np.bincount(8 * first.ravel() + second.ravel(), minlength=64).reshape(8, 8)
+        ideal = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / counts.sum()
+        statistic = ((counts - ideal) ** 2 / ideal).sum()
+        assert UNLIKELY < chi2.sf(statistic, 49) < 1 - UNLIKELY
+
+
+def test_noise_of_different_keys_is_independent():
+    keys = [KEY, KEY[::-1], bytes(32), bytes(31) + b"\x01", hashlib.sha256(KEY).digest()]
+    samples = [sampled(VARIANCES["contribution"], 4, key).reshape(-1).astype(float) for key in keys]
+    assert largest_dependence(np.stack(samples)) < most_deviations(len(keys))
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+def test_any_two_uniform_polynomials_are_independent(profile):
+    """Of two blocks, of two primes, of two keys."""
+    drawn = np.stack([uniform_polynomials(profile, key, 0, 24).astype(float) for key in (KEY, KEY[::-1])])
+    samples = (drawn / np.array(profile.primes)[:, None] - 0.5).reshape(-1, profile.ring_degree)
+    assert largest_dependence(samples) < most_deviations(len(samples))
+    quarter = profile.ring_degree // 4
+    samples[-1, :quarter] = samples[0, :quarter]
+    assert largest_dependence(samples) > most_deviations(len(samples))
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+def test_noise_from_a_later_block_is_that_of_the_whole(profile):
+    """So threads that begin in the middle make neither the same noise twice nor another one."""
+    variance, n = VARIANCES["contribution"], profile.ring_degree
+    whole, rows = np.zeros((24, n)), np.zeros((LANES, n))
+    source = NoiseSource(profile, KEY, variance)
+    for start in range(0, 24, LANES):
+        source.fill(whole[start : start + LANES], LANES)
+    for first in (1, 8, 13):
+        NoiseSource(profile, KEY, variance, first_block=first).fill(rows, LANES)
+        assert np.array_equal(rows, whole[first : first + LANES])
+    assert len({block.tobytes() for block in whole}) == 24
