@@ -206,7 +206,7 @@ def test_counts_are_those_of_the_protocol() -> None:
     # 18 of three products; nine stages of one butterfly for two values; two with one product and eight sums for four.
     assert compact["lane_operations"] == 18 + 9 / 2 * 8 + 14 / 4
     assert precise["lane_operations"] == 2 * (18 + 10 / 2 * 8 + 14 / 4)
-    assert limits.opening_counts(COMPACT)["sha256_bytes"] == 5 * 6 + 16
+    assert limits.opening_counts(COMPACT)["sha256_bytes"] == (2 + 3 + 1) * 6
 
 
 def test_bounds_are_counts_over_rates() -> None:
