@@ -7,7 +7,7 @@ something else than the others must not take part.
 import numpy as np
 
 from hefed.crypto import packing, ring, seal
-from hefed.crypto.contribution import ENGINES, Engine, RunningSum, encrypt
+from hefed.crypto.contribution import ENGINES, Engine, Mask, RunningSum, check_value, encrypt, verify_checks
 from hefed.crypto.errors import SelfTestError
 from hefed.crypto.keys import ContributorKey, ShareKeys, Subset, open_seeds
 from hefed.crypto.label import Label
@@ -20,10 +20,11 @@ _EXPONENT = 10
 
 
 def self_test(profile: Profile) -> None:
-    """Encrypt by both engines, add by both, open by two of three keyholders, open by SEAL, and compare.
+    """Encrypt by both engines, add by both, check, open by two of three keyholders, open by SEAL, and compare.
 
     A full block and one value of a second reach all code.
-    Raises ParameterError if SEAL does not accept the profile, SelfTestError on any difference.
+    Raises ParameterError if SEAL does not accept the profile, SelfTestError on any difference, CheckError if the sum
+    has another check value.
     """
     check_with_seal(profile)
     values = profile.ring_degree + 1
@@ -33,8 +34,12 @@ def self_test(profile: Profile) -> None:
     keys = [ContributorKey.deal(_STUDY, engine, _KEYHOLDERS, _THRESHOLD) for engine in ENGINES]
     known = np.ldexp(np.linspace(-1, 1, values), _EXPONENT)
     contributions = [encrypt(precision, key, label, known, engine) for key, engine in zip(keys, ENGINES, strict=True)]
+    ahead = Mask(precision, keys[-1], label).encrypt(known)
+    _require(ahead == contributions[-1], profile, "a mask made ahead gives another contribution")
     totals = [_total(label, contributions, engine) for engine in ENGINES]
     _require(totals[0].packed() == totals[1].packed(), profile, "SEAL's sum differs from the vectorised one")
+    checks = [check_value(profile, packed, values, _PREVIOUS) for packed in contributions]
+    verify_checks(profile, totals[0].packed(), values, _PREVIOUS, checks)
     opened = open_sum(precision, label, totals[0].packed(), _answers(precision, label, keys))
     error = np.abs(opened.decode(label, precision) - len(ENGINES) * known).max()
     _require(bool(error <= precision.error(_EXPONENT)), profile, "the opened sum is not the known one")

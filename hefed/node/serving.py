@@ -13,6 +13,7 @@ from pathlib import Path
 
 import zmq
 
+from hefed.crypto.compiling import one_at_a_time
 from hefed.crypto.parameters import PROFILES
 from hefed.crypto.selftest import self_test
 from hefed.data.policy import Policy
@@ -51,14 +52,18 @@ def compare_engines() -> None:
     compiled kernels have no place.
     """
     try:
-        for profile in PROFILES.values():
-            self_test(profile)
+        one_at_a_time(_test_all, log.info)
     except RuntimeError as error:
         if "cannot cache" not in str(error):
             raise
         raise NodeError(
             "the compiled kernels have no place to be kept; set NUMBA_CACHE_DIR to a folder that hefed may write"
         ) from error
+
+
+def _test_all() -> None:
+    for profile in PROFILES.values():
+        self_test(profile)
 
 
 def allow_many_files() -> None:
