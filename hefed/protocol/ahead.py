@@ -14,8 +14,8 @@ T = TypeVar("T")
 ROOM = 64 << 20
 """Bytes that one study keeps at most of what is made ahead. What finds no room is made when it is asked for."""
 
-LEAST_VALUES = 1 << 16
-"""Of a vector that is worth the trouble: below, waking a thread takes about as long as the work."""
+LEAST_VALUES = 1 << 14
+"""Of a vector that is worth the trouble: below, a millisecond or two could be gained, and the model is done by then."""
 
 
 class Job(Generic[T]):
