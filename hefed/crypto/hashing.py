@@ -5,7 +5,7 @@ Relies on SHA-256 and HMAC of the standard library. Every use has its own tag, s
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hefed.crypto.buffer import Buffer
@@ -37,16 +37,17 @@ def encode_parts(*parts: Part) -> bytes:
     return bytes(encoded)
 
 
-def tagged_hash(tag: str, *parts: Part | Pieces) -> bytes:
+def tagged_hash(tag: str, *parts: Part | memoryview | Pieces) -> bytes:
     """`H`: the 32-byte SHA-256 of the tag and the parts, hashed where they are."""
     digest = hashlib.sha256(encode_parts("hefed/1 " + tag))
     for part in parts:
-        if isinstance(part, bytes | Pieces):
-            size = len(part) if isinstance(part, bytes) else part.size
-            digest.update(size.to_bytes(8, "little"))
-            pieces: Iterable[Buffer] = (part,) if isinstance(part, bytes) else part
-            for piece in pieces:
+        if isinstance(part, Pieces):
+            digest.update(part.size.to_bytes(8, "little"))
+            for piece in part:
                 digest.update(piece)
+        elif isinstance(part, bytes | memoryview):
+            digest.update(memoryview(part).nbytes.to_bytes(8, "little"))
+            digest.update(part)
         else:
             digest.update(encode_parts(part))
     return digest.digest()

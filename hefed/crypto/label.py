@@ -116,7 +116,7 @@ class Label:
             self.profile.identifier,
             self.contributors,
             self.values,
-            self.exponents.tobytes(),
+            self.exponents.data,
             self.previous,
         )
 

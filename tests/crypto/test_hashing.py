@@ -4,11 +4,12 @@ import hashlib
 import hmac
 import struct
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hefed.crypto.hashing import encode_parts, prf, tagged_hash
+from hefed.crypto.hashing import Pieces, encode_parts, prf, tagged_hash
 
 PARTS = st.lists(st.binary(max_size=20), max_size=5)
 
@@ -27,6 +28,20 @@ def test_different_parts_never_encode_alike(a, b):
 def test_hash_is_sha256_of_tag_and_parts():
     data = struct.pack("<Q", 9) + b"hefed/1 x" + struct.pack("<Q", 1) + b"y"
     assert tagged_hash("x", b"y") == hashlib.sha256(data).digest()
+
+
+@given(PARTS, st.integers(1, 5))
+def test_parts_in_pieces_and_arrays_hash_as_bytes(parts, size):
+    """Whatever a part lies in, its bytes and their number count."""
+
+    def in_pieces(part):
+        return Pieces(len(part), (part[i : i + size] for i in range(0, len(part), size)))
+
+    pieces = [in_pieces(part) for part in parts]
+    assert tagged_hash("x", *pieces) == tagged_hash("x", *parts)
+    assert tagged_hash("x", *(memoryview(part) for part in parts)) == tagged_hash("x", *parts)
+    words = np.arange(size, dtype="<i2")
+    assert tagged_hash("x", words.data, *parts) == tagged_hash("x", words.tobytes(), *parts)
 
 
 def test_prf_is_hmac_sha256_of_tag_and_parts():
