@@ -43,28 +43,30 @@ PEERS = {
 }
 
 
-def page(details: dict[str, Any], ratios: dict[str, float | None]) -> str:
-    """The whole page; a section whose part was not measured says so."""
+def page(details: dict[str, Any], ratios: dict[str, float | None], folder: Path) -> str:
+    """The whole page, with the plots in a folder; a section whose part was not measured says so."""
     steps = Steps(details["steps"]["steps"]) if "steps" in details else None
     sections = [
         _head(details),
         _reached(details, ratios),
         *(
             make() if all(part in details for part in parts) else f"## {title}\n\nNot measured."
-            for title, parts, make in _sections(details, steps)
+            for title, parts, make in _sections(details, steps, folder)
         ),
     ]
     return "\n\n".join(_filled(block) for section in sections for block in section.split("\n\n")) + "\n"
 
 
-def _sections(details: dict[str, Any], steps: Steps) -> list[tuple[str, tuple[str, ...], Callable[[], str]]]:
+def _sections(
+    details: dict[str, Any], steps: Steps | None, folder: Path
+) -> list[tuple[str, tuple[str, ...], Callable[[], str]]]:
     """Title, parts of the results that it needs, and what makes it."""
     return [
         ("Beside other programs", ("encryption",), lambda: _peers(details["encryption"])),
         ("Where the time goes", ("steps",), lambda: _where(steps)),
         ("Inside the steps", ("profiles",), lambda: profile_section(details["profiles"])),
         ("What bounds it", ("limits",), lambda: bound_section(details["limits"], details.get("profiles"), steps)),
-        ("Length", ("steps", "peaks"), lambda: _growth(details, steps)),
+        ("Length", ("steps", "peaks"), lambda: _growth(details, steps) + _plots(folder)),
         ("Regions", ("steps",), lambda: _parties(steps)),
         ("The first start and every other", ("start",), lambda: _start(details["start"])),
         ("Small rounds and whole fits", ("small_round",), lambda: _small(details)),
@@ -208,10 +210,17 @@ def _growth(details: dict[str, Any], steps: Steps) -> str:
         f"caller's own vector: {roles}.\n"
         "What is received and what is to be sent counts.\n\n"
         "The power of the number of values with which each step's time grows, between the two longest; 1 is in "
-        f"proportion:\n\n{_slopes(steps)}\n\n"
-        "![Time against values](../benchmarks/results/seconds.png)\n\n"
-        "![Bytes against values](../benchmarks/results/bytes.png)"
+        f"proportion:\n\n{_slopes(steps)}"
     )
+
+
+def _plots(folder: Path) -> str:
+    """The plots that are there, as pictures of the page."""
+    plots = {"seconds.png": "Time against values", "bytes.png": "Bytes against values"}
+    there = (
+        f"\n\n![{words}](../benchmarks/results/{name})" for name, words in plots.items() if (folder / name).exists()
+    )
+    return "".join(there)
 
 
 def _slopes(steps: Steps) -> str:
@@ -281,7 +290,7 @@ def _small(details: dict[str, Any]) -> str:
 
 def made_from(folder: Path) -> str:
     """The page for the results in a folder."""
-    return page(read(folder), json.loads((folder / "ratios.json").read_text()))
+    return page(read(folder), json.loads((folder / "ratios.json").read_text()), folder)
 
 
 def main() -> None:

@@ -111,11 +111,12 @@ def test_the_page_says_why_a_figure_is_not_reached(results: Path) -> None:
         assert (f"\n- `{name}`: " in page) == (ratios.is_met(name, value) is False), name
     assert "20,000 values of a contribution in place of 1,000,000" in page
     assert "Not measured." not in page
+    assert ("![Time against values]" in page) == (results / "seconds.png").exists()
 
 
 def test_a_page_of_one_part_says_what_was_not_measured(results: Path) -> None:
     details = {name: part for name, part in ratios.read(results).items() if name in ("limits", "machine", "load")}
-    page = performance.page(details, ratios.ratios(details))
+    page = performance.page(details, ratios.ratios(details), results)
     assert "| AES-256-CTR, bytes |" in page
     assert "## Length\n\nNot measured.\n" in page
     assert "not measured: `encryption`, `growth`" in " ".join(page.split())
