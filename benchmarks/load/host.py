@@ -5,6 +5,7 @@ only its work is made up: a vector of a given length, the same in each round but
 line to the parent: at its end the process writes what it has used into a file, and ends.
 """
 
+import gc
 import json
 import logging
 import os
@@ -163,6 +164,7 @@ def main(path: Path) -> None:
     config = HostConfig(**json.loads(path.read_text()))
     for profile in PROFILES.values():
         self_test(profile)
+    gc.freeze()  # as `hefed node` does
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=min(2, len(config.names)))
     context.set(zmq.MAX_SOCKETS, 16 * len(config.names) + 64)
     line = _Line()

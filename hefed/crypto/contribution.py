@@ -192,15 +192,21 @@ class _SealMasks:
         ]
         self._fresh: NDArray[np.uint64] = np.zeros(0, np.uint64)
         self._fresh_for = -1
-        self._constant, self._a = ring.lane_group(label.profile), ring.lane_group(label.profile)
+        self._constant, self._a = (
+            (ring.lone_block if label.profile.blocks(label.values) == 1 else ring.lane_group)(label.profile)
+            for _ in range(2)
+        )
 
     def fill(self, k: int, group: Floats, first_block: int, used: int) -> None:
         if self._fresh_for != first_block:
             blocks = [self._seal.encrypt_zero(self._context, self._secret_key) for _ in range(used)]
             self._fresh, self._fresh_for = np.stack(blocks, axis=-1), first_block
-        self._public[k].fill(self._a, used)
-        self._constant[:, :used] = self._fresh[0, k]
-        group[:, :used] = self._fresh[1, k]
+        if ring.is_lone(self._profile, group):
+            self._public[k].fill_lone(self._a)
+            self._constant.ravel()[:], group.reshape(-1)[:] = self._fresh[:, k, :, 0]
+        else:
+            self._public[k].fill(self._a, used)
+            self._constant[:, :used], group[:, :used] = self._fresh[:, k]
         group -= self._a
         ring.multiply_add(self._profile, k, group, self._key, self._constant)
         ring.inverse_stages(self._profile, k, group)
@@ -337,7 +343,8 @@ def _check_residues(profile: Profile, data: NDArray[np.uint8], values: int, list
     from hefed.crypto import packing_kernels as kernels
 
     blocks = profile.blocks(values)
-    x, y = _check_factors(profile, blocks, list_digest)
+    used = profile.ring_degree if blocks > 1 else -(-values // LANES) * LANES
+    x, y = _check_factors(profile, blocks, used, list_digest)
     moduli = np.array(profile.primes, np.float64)
     sums = np.zeros((CHECK_REPETITIONS, len(profile.primes), LANES))
     per_prime = moduli[:, None]
@@ -347,15 +354,15 @@ def _check_residues(profile: Profile, data: NDArray[np.uint8], values: int, list
 
 
 @lru_cache(maxsize=2)
-def _check_factors(profile: Profile, blocks: int, list_digest: bytes) -> tuple[Floats, Floats]:
-    """x (3, primes, blocks) and y (3, primes, N), centred: all contributions of a round need the same."""
+def _check_factors(profile: Profile, blocks: int, used: int, list_digest: bytes) -> tuple[Floats, Floats]:
+    """x (3, primes, blocks) and y (3, primes, used), centred: all contributions of a round need the same. `used`
+    coefficients of a polynomial, the first ones, hold values.
+    """
     if len(list_digest) != DIGEST_SIZE:
         raise ParameterError(f"the hash of a list of contributions has {DIGEST_SIZE} bytes")
-    shape = len(profile.primes), -1
-    x, y = [], []
-    for s in range(CHECK_REPETITIONS):
-        key_x, key_y = tagged_hash("check x", list_digest, s), tagged_hash("check y", list_digest, s)
-        one_a_block = sampling.uniform_polynomials(profile, key_x, 0, profile.blocks(blocks))
-        x.append(ring.centred(profile, one_a_block.transpose(1, 0, 2).reshape(shape)[:, :blocks]))
-        y.append(ring.centred(profile, sampling.uniform_polynomials(profile, key_y, 0, 1)[0]))
-    return np.stack(x), np.stack(y)
+
+    def factors(tag: str, count: int) -> Floats:
+        keys = [tagged_hash(tag, list_digest, s) for s in range(CHECK_REPETITIONS)]
+        return ring.centred(profile, np.stack([sampling.uniform_residues(profile, key, count) for key in keys]))
+
+    return factors("check x", blocks), factors("check y", used)

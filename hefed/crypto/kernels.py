@@ -1,8 +1,9 @@
 """Compiled code of `ring`, `sampling`, `masking` and of encoding; that of `packing` is in `packing_kernels`.
 
 Works on *lane groups*: float64 arrays of shape (N, 8), entry (j, l) the coefficient (or transform) number j of the
-l-th of eight blocks, holding exact integers. It decides nothing: all lengths, bounds and types are checked by the
-callers, which are the only users; words are little-endian, so is the machine.
+l-th of eight blocks, holding exact integers. A *lone block*, which is all of a short vector, lies along the lanes:
+shape (N / 8, 8), row after row; what ends in `_lone` works on one. It decides nothing: all lengths, bounds and types
+are checked by the callers, which are the only users; words are little-endian, so is the machine.
 
 Multiplications, additions and roundings take the same time for all values. Lookups and branches that depend on
 secrets: the noise tables in `sample` and `_search`.
@@ -126,11 +127,27 @@ def multiply(group: Floats, key: Floats, ratio: Floats, modulus: float) -> None:
 
 
 @compiled
+def multiply_lone(block: Floats, key: Floats, ratio: Floats, modulus: float) -> None:
+    """The same for a lone block."""
+    p = spread(modulus)
+    for j in range(block.shape[0]):
+        store(block, j, product(load(block, j), load(key, j), load(ratio, j), p))
+
+
+@compiled
 def multiply_add(group: Floats, key: Floats, ratio: Floats, summand: Floats, modulus: float) -> None:
     """Entry j of every lane times key[j], plus that of `summand` (residues)."""
     p = spread(modulus)
     for j in range(group.shape[0]):
         store(group, j, product(load(group, j), spread(key[j]), spread(ratio[j]), p) + load(summand, j))
+
+
+@compiled
+def multiply_add_lone(block: Floats, key: Floats, ratio: Floats, summand: Floats, modulus: float) -> None:
+    """The same for a lone block."""
+    p = spread(modulus)
+    for j in range(block.shape[0]):
+        store(block, j, product(load(block, j), load(key, j), load(ratio, j), p) + load(summand, j))
 
 
 @compiled
@@ -204,6 +221,31 @@ def inverse_stages(group: Floats, roots: Floats, ratios: Floats, modulus: float)
         for start in range(0, degree, size):
             _inverse_stages(group, roots, ratios, p, half, start, start + size)
         half, size = size, degree
+
+
+@compiled
+def inverse_stages_lone(block: Floats, roots: Floats, ratios: Floats, modulus: float) -> None:
+    """The same for a lone block. The first three stages work on eight rows that are turned into columns."""
+    degree = block.size
+    p = spread(modulus)
+    tile = np.empty((LANES, LANES))
+    flat = tile.reshape(-1)
+    whole = block.reshape(-1)
+    for row in range(0, degree // LANES, LANES):
+        turn_rows(block, row, flat, 0, LANES)
+        _first_two_stages(tile, roots, ratios, p, 0, LANES)
+        _inverse_stage(tile, roots, ratios, p, np.int64(4), 0, LANES)
+        turn_rows(tile, 0, whole, row * LANES, LANES)
+    half = 1  # in rows from here on
+    while 2 * half * LANES <= degree:
+        for first in range(0, degree // LANES, 2 * half):
+            for j in range(half):
+                i = first + j
+                u = load(block, i)
+                v = product(load(block, i + half), load(roots, half + j), load(ratios, half + j), p)
+                store(block, i, u + v)
+                store(block, i + half, u - v)
+        half *= 2
 
 
 @compiled
@@ -286,6 +328,37 @@ def finish(
         for lane in range(LANES):
             byte = (lane * (degree // TILE) + tile) * tile_bytes
             pack_tile(rows, lane * primes * TILE, TILE, widths, TILE, packed, byte)
+
+
+@compiled
+def finish_lone(
+    blocks: Floats,
+    twists: Floats,
+    twist_ratios: Floats,
+    noise: Floats,
+    message: Floats,
+    with_message: bool,
+    moduli: Floats,
+    widths: Integers,
+    count: int,
+    packed: Bytes,
+) -> None:
+    """The same for a lone block, one for each prime (primes, N / 8, 8), as far as its first `count` values."""
+    primes, degree = blocks.shape[0], twists.shape[1]
+    tile_bytes = TILE * widths.sum() // 8
+    block, twist, ratio = blocks.reshape(-1), twists.reshape(-1), twist_ratios.reshape(-1)
+    rows = np.empty(primes * TILE)
+    for tile in range((count + TILE - 1) // TILE):
+        first = tile * TILE // LANES
+        for k in range(primes):
+            p, inverse_p = spread(moduli[k]), spread(1.0 / moduli[k])
+            for i in range(TILE // LANES):
+                j = k * degree // LANES + first + i
+                total = residue(product(load(block, j), load(twist, j), load(ratio, j), p), p) + load(noise, first + i)
+                if with_message:
+                    total = total + reduced(load(message, first + i), inverse_p, p)
+                store(rows, k * TILE // LANES + i, residue(total, p))
+        pack_tile(rows, 0, TILE, widths, TILE, packed, tile * tile_bytes)
 
 
 @compiled

@@ -29,7 +29,9 @@ class Masks(Protocol):
     """Where the polynomials that hide the messages come from, in order."""
 
     def fill(self, k: int, group: Floats, first_block: int, used: int) -> None:
-        """Write the next blocks, modulo prime number k, short of `ring.untwist`, to the first lanes of a group."""
+        """Write the next blocks, modulo prime number k, short of `ring.untwist`, to the first lanes of a group, or the
+        only block of a vector to a lone block.
+        """
 
 
 class PublicProducts:
@@ -44,7 +46,11 @@ class PublicProducts:
 
     def fill(self, k: int, group: Floats, first_block: int, used: int) -> None:
         """The next blocks short of `ring.untwist`; blocks are asked for in order."""
-        self._sources[k].fill_products(group, used, self._key)
+        if ring.is_lone(self._profile, group):
+            self._sources[k].fill_lone(group)
+            ring.multiply(self._profile, k, group, self._key)
+        else:
+            self._sources[k].fill_products(group, used, self._key)
         ring.inverse_stages(self._profile, k, group)
 
 
@@ -116,8 +122,11 @@ class _Masker:
         profile = label.profile
         self._profile, self._masks, self._messages = profile, masks, messages
         self._noise_source = sampling.NoiseSource(profile, noise_key, variance, first_block=first_block)
-        self._noise, self._message = ring.block_rows(profile), ring.block_rows(profile)
-        self._group = np.zeros((len(profile.primes), profile.ring_degree, LANES))
+        self._values = label.values
+        self._lone = profile.blocks(label.values) == 1
+        rows, blocks = (profile.ring_degree // LANES, 1) if self._lone else (profile.ring_degree, LANES)
+        self._noise, self._message = ring.block_rows(profile, blocks), ring.block_rows(profile, blocks)
+        self._group = np.zeros((len(profile.primes), rows, LANES))
         self._moduli, self._widths = np.array(profile.primes, np.float64), packing.widths_of(profile)
 
     def write(self, first: int, used: int, packed: NDArray[np.uint8]) -> None:
@@ -129,13 +138,9 @@ class _Masker:
             self._messages.fill(first * self._profile.ring_degree, self._message, used)
         for k in range(len(self._profile.primes)):
             self._masks.fill(k, self._group[k], first, used)
-        kernels.finish(
-            self._group,
-            *ring.twists_of(self._profile),
-            self._noise.ravel(),
-            self._message.ravel(),
-            self._messages is not None,
-            self._moduli,
-            self._widths,
-            packed,
-        )
+        what = (self._group, *ring.twists_of(self._profile), self._noise.ravel(), self._message.ravel())
+        how = (self._messages is not None, self._moduli, self._widths)
+        if self._lone:
+            kernels.finish_lone(*what, *how, self._values, packed)
+        else:
+            kernels.finish(*what, *how, packed)

@@ -204,7 +204,8 @@ def check_sums(
 ) -> None:
     """Add sum over blocks b and coefficients j = lane mod 8 of x[s, k, b] y[s, k, j] c[b, j] to sums[s, k, lane].
 
-    x has shape (3, primes, blocks), y (3, primes, N), both centred; sums (3, primes, 8) is reduced to below 0.6 p.
+    x has shape (3, primes, blocks), y (3, primes, N), both centred, or for one block as many multiples of eight columns
+    as it has values; sums (3, primes, 8) is reduced to below 0.6 p.
     """
     primes, degree = y.shape[1], y.shape[2]
     residues = np.zeros((primes, degree))

@@ -48,12 +48,12 @@ class Profile:
         """Bits of Q."""
         return self.modulus.bit_length()
 
-    @property
+    @cached_property
     def widths(self) -> tuple[int, ...]:
         """Bits of each prime."""
         return tuple(p.bit_length() for p in self.primes)
 
-    @property
+    @cached_property
     def bits_per_value(self) -> int:
         """Bits of one packed value."""
         return sum(self.widths)

@@ -60,9 +60,19 @@ def lane_group(profile: Profile) -> Floats:
     return np.zeros((profile.ring_degree, LANES))
 
 
-def block_rows(profile: Profile) -> Floats:
-    """Zeros for eight blocks one after another, shape (8, N)."""
-    return np.zeros((LANES, profile.ring_degree))
+def block_rows(profile: Profile, blocks: int = LANES) -> Floats:
+    """Zeros for blocks one after another, shape (blocks, N)."""
+    return np.zeros((blocks, profile.ring_degree))
+
+
+def lone_block(profile: Profile) -> Floats:
+    """Zeros for a lone block, which lies along the lanes: shape (N / 8, 8)."""
+    return np.zeros((profile.ring_degree // LANES, LANES))
+
+
+def is_lone(profile: Profile, group: Floats) -> bool:
+    """Whether an array of eight columns is a lone block, and not a lane group."""
+    return len(group) < profile.ring_degree
 
 
 def centred(profile: Profile, residues: NDArray[np.uint64]) -> Floats:
@@ -86,17 +96,19 @@ def added(profile: Profile, a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDA
 
 
 def multiply(profile: Profile, k: int, group: Floats, key: RingKey) -> None:
-    """A lane group in transform form (residues) times the key, in place; the result is not reduced."""
+    """A lane group or lone block in transform form (residues) times the key, in place; the result is not reduced."""
     from hefed.crypto import kernels
 
-    kernels.multiply(group, key.value[k], key.ratio[k], float(profile.primes[k]))
+    by = kernels.multiply_lone if is_lone(profile, group) else kernels.multiply
+    by(group, key.value[k], key.ratio[k], float(profile.primes[k]))
 
 
 def multiply_add(profile: Profile, k: int, group: Floats, key: RingKey, summand: Floats) -> None:
-    """The same, plus a lane group of residues."""
+    """The same, plus as many residues."""
     from hefed.crypto import kernels
 
-    kernels.multiply_add(group, key.value[k], key.ratio[k], summand, float(profile.primes[k]))
+    by = kernels.multiply_add_lone if is_lone(profile, group) else kernels.multiply_add
+    by(group, key.value[k], key.ratio[k], summand, float(profile.primes[k]))
 
 
 def inverse_stages(profile: Profile, k: int, group: Floats) -> None:
@@ -104,7 +116,8 @@ def inverse_stages(profile: Profile, k: int, group: Floats) -> None:
     from hefed.crypto import kernels
 
     roots = roots_of(profile.ring_degree, profile.primes[k])
-    kernels.inverse_stages(group, roots.inverse, roots.inverse_ratio, float(profile.primes[k]))
+    stages = kernels.inverse_stages_lone if is_lone(profile, group) else kernels.inverse_stages
+    stages(group, roots.inverse, roots.inverse_ratio, float(profile.primes[k]))
 
 
 def untwist(profile: Profile, k: int, group: Floats) -> None:

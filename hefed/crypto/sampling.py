@@ -8,7 +8,7 @@ import bisect
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -68,7 +68,10 @@ class UniformSource:
         self._degree, self._prime, self._width = profile.ring_degree, profile.primes[k], profile.widths[k]
         self._bytes = _WORD_BYTES * self._degree
         self._stream = open_stream(key, 2 * k, first_block * self._bytes // 16)
-        self._buffer = np.zeros(LANES * self._bytes + _PADDING, np.uint8)
+
+    @cached_property
+    def _buffer(self) -> NDArray[np.uint8]:
+        return np.zeros(LANES * self._bytes + _PADDING, np.uint8)
 
     def fill(self, group: Floats, used: int) -> None:
         """Write the next `used` polynomials (transform form) to the first lanes of a lane group (N, 8)."""
@@ -97,19 +100,47 @@ class UniformSource:
             kernels.multiply(group, value, ratio, float(self._prime))
         self._block += used
 
+    def fill_lone(self, block: Floats) -> None:
+        """Write the next polynomial to a lone block (N / 8, 8)."""
+        from hefed.crypto import kernels
+
+        words = np.empty(self._bytes + _PADDING, np.uint8)
+        self._stream.fill(words[: self._bytes])
+        one_lane = block.reshape(self._degree, 1)
+        if kernels.load_words(words, self._width, self._prime, 1, one_lane):
+            self._mend(one_lane, 0)
+        self._block += 1
+
     def _mend(self, group: Floats, lane: int) -> None:
         """Replace words that are not below the prime; one polynomial in 2**15 or fewer has one."""
         positions = np.flatnonzero(group[:, lane] >= self._prime)
-        if not positions.size:
-            return
-        spare = self._open(self._key, 2 * self._k + 1, (self._block + lane) * _SPARE_BLOCKS)
+        if positions.size:
+            group[positions, lane] = self._spares(self._block + lane, positions.size)
+
+    def _spares(self, block: int, count: int) -> list[int]:
+        """What stands in the place of the first words of a polynomial that are not below the prime, in order."""
+        spare = self._open(self._key, 2 * self._k + 1, block * _SPARE_BLOCKS)
         word = np.empty(_WORD_BYTES, np.uint8)
-        for position in positions:
-            value = self._prime
-            while value >= self._prime:
-                spare.fill(word)
-                value = int.from_bytes(word.tobytes(), "little") & ((1 << self._width) - 1)
-            group[position, lane] = value
+        found: list[int] = []
+        while len(found) < count:
+            spare.fill(word)
+            value = int.from_bytes(word.tobytes(), "little") & ((1 << self._width) - 1)
+            if value < self._prime:
+                found.append(value)
+        return found
+
+    def beginning(self, count: int) -> NDArray[np.uint64]:
+        """The first `count` residues from here on, polynomial after polynomial, as if they were one; shape (count,)."""
+        words = np.zeros((count, 8), np.uint8)
+        self._stream.fill(drawn := np.empty(_WORD_BYTES * count, np.uint8))
+        words[:, :_WORD_BYTES] = drawn.reshape(count, _WORD_BYTES)
+        residues: NDArray[np.uint64] = words.view("<u8")[:, 0] & np.uint64((1 << self._width) - 1)
+        if residues.max(initial=0) >= self._prime:
+            rejected = np.flatnonzero(residues >= self._prime)
+            for block in np.unique(rejected // self._degree):
+                positions = rejected[rejected // self._degree == block]
+                residues[positions] = self._spares(self._block + int(block), positions.size)
+        return residues
 
 
 def uniform_polynomials(profile: Profile, key: bytes, first_block: int, blocks: int) -> NDArray[np.uint64]:
@@ -123,6 +154,11 @@ def uniform_polynomials(profile: Profile, key: bytes, first_block: int, blocks: 
             source.fill(group, used)
             out[start : start + used, k] = group[:, :used].T
     return out
+
+
+def uniform_residues(profile: Profile, key: bytes, count: int) -> NDArray[np.uint64]:
+    """The first `count` residues of U(key, 0, k), U(key, 1, k), ... for each prime; shape (primes, count)."""
+    return np.stack([UniformSource(profile, key, k).beginning(count) for k in range(len(profile.primes))])
 
 
 # --- Noise ----------------------------------------------------------------------------------------

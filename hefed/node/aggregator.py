@@ -5,6 +5,7 @@ that has ended is not kept in memory: it is read again for whoever asks for the 
 """
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -24,11 +25,10 @@ from hefed.node.logs import BoundedLog
 from hefed.node.rosters import Rosters
 from hefed.node.shelf import Shelf
 from hefed.node.store import Store
-from hefed.protocol import codec
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
 from hefed.protocol.coordinator import Coordinator, Entry, delivers_attachments, give_up
-from hefed.protocol.errors import EncodingError, ProtocolError
+from hefed.protocol.errors import ProtocolError
 from hefed.protocol.roster import Roster
 from hefed.protocol.rules import Phase
 
@@ -40,6 +40,10 @@ LEAST_SWEEP, SWEEP = 10.0, 600.0
 """Seconds between looks for what has been kept long enough: the longer, unless it is kept for less."""
 SHOWN_ENDED = 20
 """Studies that have ended, of which `status` still tells."""
+HOLD = 0.05
+"""Seconds for which an entry that nobody has to act upon waits, so that those that follow leave with it: a member then
+takes a step's messages in one turn, and both ends flush once.
+"""
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -53,6 +57,19 @@ class _Record:
     ended: bool = False
     place: tuple[str, int] = ("", 0)
     since: float = 0.0
+    shown: int = 0
+    """How many entries may leave."""
+    due: float = math.inf
+    """When all of them may, in seconds of the monotonic clock."""
+
+    def hold(self, seconds: float) -> None:
+        """All that is here may leave in so many seconds at the latest."""
+        self.due = min(self.due, time.monotonic() + seconds)
+
+    def release(self) -> None:
+        """Lets all entries leave once that is due."""
+        if self.due <= time.monotonic():
+            self.shown, self.due = self.length, math.inf
 
     def concerns(self, name: str) -> bool:
         return self.board.phase is not Phase.INVITATION and (name in self.board.members or name == self.board.analyst)
@@ -107,7 +124,8 @@ class AggregatorNode:
             self._store.end_study(study, now, f"ended at an upgrade: {error}")
             return
         self._studies[study] = coordinator
-        self._records[study] = _Record(coordinator.board, self._store.length(study))
+        length = self._store.length(study)
+        self._records[study] = _Record(coordinator.board, length, shown=length)
         log.info("took up study %s again in phase %s", study.hex()[:8], coordinator.board.phase)
         words = self._rosters.changed(self._store, study)
         if words:
@@ -122,7 +140,7 @@ class AggregatorNode:
             poller.register(descriptor, zmq.POLLIN)
         beat = 0.0
         while not lifeline.look():
-            poller.poll(200)
+            poller.poll(self._until_due())
             for received in self._link.receive():
                 self._handle(received)
             self._answer_greetings()
@@ -136,10 +154,16 @@ class AggregatorNode:
             self._deliver()
         self._store.close()
 
+    def _until_due(self) -> int:
+        """Milliseconds for which nothing has to leave."""
+        due = min((record.due for record in self._records.values()), default=math.inf)
+        return max(0, min(200, math.ceil(1000 * (due - time.monotonic())))) if due < math.inf else 200
+
     def _beat(self) -> None:
         for name in self._connections.beat(self._link):
             self._log(name, logging.WARNING, f"{name} is not connected any more")
         self._let_go()
+        self._store.commit()
         now = time.time()
         if now - self._swept >= self._sweep:
             self._swept = now
@@ -227,9 +251,9 @@ class AggregatorNode:
         if coordinator is None:
             return
         try:
-            self._require_own(received, coordinator)
+            self._require_part(name, coordinator)
             envelope, *attachments = received.frames
-            entries = coordinator.receive(envelope, tuple(attachments), now, self._connections.at_hand())
+            entries = coordinator.receive(envelope, tuple(attachments), now, self._connections.at_hand(), name)
         except (ProtocolError, CryptoError) as error:
             words = m.printable(f"refused a message of {name}: {error}")
             self._log(name, logging.WARNING, words)
@@ -241,13 +265,9 @@ class AggregatorNode:
             self._begin(study, coordinator, now)
         self._append(study, entries, now)
 
-    def _require_own(self, received: Received, coordinator: Coordinator) -> None:
-        has_part = _Record(coordinator.board, 0).concerns(received.sender)
-        if coordinator.board.phase is not Phase.INVITATION and not has_part:
-            raise ProtocolError(f"{received.sender} has no part in this study")
-        sender = _stated_sender(received.frames[0])
-        if sender != received.sender:
-            raise ProtocolError(f"{received.sender} sent a message of {sender}")
+    def _require_part(self, name: str, coordinator: Coordinator) -> None:
+        if coordinator.board.phase is not Phase.INVITATION and not _Record(coordinator.board, 0).concerns(name):
+            raise ProtocolError(f"{name} has no part in this study")
 
     def _new_study(self, study: bytes, sender: str) -> Coordinator | None:
         if len(self._studies) >= MAX_STUDIES or self._store.length(study):
@@ -276,7 +296,10 @@ class AggregatorNode:
         for entry in entries:
             self._store.append(study, record.length, entry.message, now, entry.attachments)
             record.length += 1
+        before = record.place
         self._follow_phase(study, now)
+        acts = record.place != before or any(entry.message.sender == self._name for entry in entries)
+        record.hold(0 if acts else HOLD)
 
     def _follow_phase(self, study: bytes, now: float) -> None:
         board, record = self._studies[study].board, self._records[study]
@@ -298,7 +321,7 @@ class AggregatorNode:
                 board.post(m.read_message(self._store.bare_entry(study, 0).envelope, self._roster))
             except (ProtocolError, TypeError):
                 return None  # it began under another roster, or its messages are not kept any more
-            self._records[study] = _Record(board, length, ended=True)
+            self._records[study] = _Record(board, length, ended=True, shown=length)
         return self._records[study]
 
     def _let_go(self) -> None:
@@ -311,20 +334,24 @@ class AggregatorNode:
     # --- to members ---------------------------------------------------------------------------------------------------
 
     def _deliver(self) -> None:
-        self._store.commit()  # what arrived in one turn is flushed together, and nothing leaves before
+        for record in self._records.values():
+            record.release()
         behind: dict[bytes, list[Connection]] = {}
         for connection in self._connections:
             for study, number in list(connection.next.items()):
-                if number < self._records[study].length:
+                record = self._records[study]
+                if number < record.shown:
                     behind.setdefault(study, []).append(connection)
-                elif self._records[study].ended:
+                elif number == record.length and record.ended:
                     del connection.next[study]
+        if behind:
+            self._store.commit()  # what arrived in the meantime is flushed together, and nothing leaves before
         for study, connections in behind.items():
             self._catch_up(study, self._records[study], connections)
 
     def _catch_up(self, study: bytes, record: _Record, behind: list[Connection]) -> None:
         """Entry after entry, each read once for all who are at it; who takes no more for now is left out."""
-        for number in range(min(one.next[study] for one in behind), record.length):
+        for number in range(min(one.next[study] for one in behind), record.shown):
             at_it = [one for one in behind if one.next[study] == number]
             if not at_it:
                 continue
@@ -383,13 +410,3 @@ def _study_of(wanted: object) -> bytes | None:
             return None
         return study if len(study) == 32 and study.hex() == wanted else None
     return None
-
-
-def _stated_sender(envelope: bytes) -> str:
-    """Whose a message says that it is; the coordinator then verifies that sender's signature."""
-    match codec.decode(envelope):
-        case [bytes(body), bytes()]:
-            match codec.decode(body):
-                case {"sender": str(sender)}:
-                    return sender
-    raise EncodingError("a message that names no sender")

@@ -199,9 +199,11 @@ class RegionNode:
         self._bounded.log(level, m.printable(words))
 
     def _take(self, study: bytes, number: int, frames: tuple[bytes, ...]) -> None:
-        if len(study) != 32 or self._store.has_ended(study):
-            return
-        running = self._studies.get(study) or self._new_study(study, number, frames[0])
+        running = self._studies.get(study)
+        if running is None:
+            if len(study) != 32 or self._store.has_ended(study):
+                return
+            running = self._new_study(study, number, frames[0])
         if running is None:
             return
         if number != running.received:

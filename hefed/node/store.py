@@ -102,6 +102,8 @@ class Store:
         self._folder = folder
         self._path = folder / FILE
         self._short: dict[tuple[bytes, str], bytes] = {}
+        # What is asked for with each message; a write that fails ends the process, and these with it.
+        self._counts: dict[tuple[bytes, str | None], int] = {}
         try:
             schema.prepare(self._path)
             self._db = sqlite3.connect(self._path, isolation_level=None)
@@ -198,6 +200,7 @@ class Store:
         )
         self._write("DELETE FROM secret WHERE study = ?", study)
         self._short = {key: sealed for key, sealed in self._short.items() if key[0] != study}
+        self._counts = {key: count for key, count in self._counts.items() if key[0] != study}
         self.commit()
         destroy(self._key_file(study))
         self._fold_log()
@@ -252,6 +255,7 @@ class Store:
             )
         for position, data in enumerate(attachments):
             self._write("INSERT INTO attachment VALUES (?, ?, ?, ?)", study, number, position, data)
+        self._count_one(study, message.sender)
 
     def length(self, study: bytes) -> int:
         """How many entries the record has."""
@@ -260,8 +264,19 @@ class Store:
 
     def sent_by(self, study: bytes, sender: str) -> int:
         """How many entries of the record are a member's."""
-        (count,) = self._run("SELECT count(*) FROM entry WHERE study = ? AND sender = ?", study, sender).fetchone()
-        return int(count)
+        return self._count("SELECT count(*) FROM entry WHERE study = ? AND sender = ?", study, sender)
+
+    def _count(self, statement: str, study: bytes, sender: str | None = None) -> int:
+        if (study, sender) not in self._counts:
+            (count,) = self._run(statement, study, *([sender] if sender else [])).fetchone()
+            if self.has_ended(study):
+                return int(count)
+            self._counts[study, sender] = int(count)
+        return self._counts[study, sender]
+
+    def _count_one(self, study: bytes, sender: str | None) -> None:
+        if (study, sender) in self._counts:
+            self._counts[study, sender] += 1
 
     def entry(self, study: bytes, number: int) -> StoredEntry:
         """One entry with all attachments that are kept here."""
@@ -299,6 +314,7 @@ class Store:
         )
         for position, data in enumerate(attachments):
             self._write("INSERT INTO sent_attachment VALUES (?, ?, ?, ?)", study, number, position, data)
+        self._count_one(study, None)
         return number
 
     def keep_found(self, study: bytes, envelope: bytes) -> None:
@@ -329,11 +345,11 @@ class Store:
         ).fetchone()
         for table in ("sent", "sent_attachment"):
             self._write(f"DELETE FROM {table} WHERE study = ? AND number > ?", study, left)  # noqa: S608  a name of ours
+        self._counts.pop((study, None), None)
 
     def count_sent(self, study: bytes) -> int:
         """How many messages we have for this study."""
-        (count,) = self._run("SELECT coalesce(max(number) + 1, 0) FROM sent WHERE study = ?", study).fetchone()
-        return int(count)
+        return self._count("SELECT coalesce(max(number) + 1, 0) FROM sent WHERE study = ?", study)
 
     def recall(self, study: bytes, key: str) -> StoredMessage | None:
         """The message that was sent under a key."""

@@ -5,6 +5,7 @@ cbor2 does the coding. It accepts more than the deterministic form, so a reader 
 has one encoding, and a hash of the encoding is a hash of the value.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import cbor2
@@ -19,7 +20,7 @@ MAX_BYTES = 4 * 2**20
 MAX_ITEMS = 2**16
 """Of one array or map."""
 
-_PLAIN = frozenset((bool, int, float, str, bytes))
+_PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 
 
 def _refuse_tag(*_: object) -> Any:
@@ -62,17 +63,19 @@ def decode(data: bytes) -> Any:
 
 
 def _refuse_unless_plain(value: Any) -> None:
-    if value is None or type(value) in _PLAIN:
-        return
-    if not isinstance(value, (dict, list)):
-        raise EncodingError(f"a value of type {type(value).__name__} cannot stand in a message")
-    if len(value) > MAX_ITEMS:
-        raise EncodingError(f"{len(value)} items in one array or map; at most {MAX_ITEMS} are allowed")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise EncodingError(f"a map's key is of type {type(key).__name__}; keys are text")
-            _refuse_unless_plain(item)
-    else:
-        for item in value:
-            _refuse_unless_plain(item)
+    left = [value]
+    while left:
+        one = left.pop()
+        if type(one) in _PLAIN:
+            continue
+        if not isinstance(one, (dict, list)):
+            raise EncodingError(f"a value of type {type(one).__name__} cannot stand in a message")
+        if len(one) > MAX_ITEMS:
+            raise EncodingError(f"{len(one)} items in one array or map; at most {MAX_ITEMS} are allowed")
+        items: Iterable[Any] = one
+        if isinstance(one, dict):
+            for key in one:
+                if not isinstance(key, str):
+                    raise EncodingError(f"a map's key is of type {type(key).__name__}; keys are text")
+            items = one.values()
+        left += [item for item in items if type(item) not in _PLAIN]

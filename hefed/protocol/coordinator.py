@@ -109,10 +109,18 @@ class Coordinator:
     # --- the record --------------------------------------------------------------------------------------------------
 
     def receive(
-        self, envelope: bytes, attachments: tuple[bytes, ...], now: float, connected: Collection[str]
+        self,
+        envelope: bytes,
+        attachments: tuple[bytes, ...],
+        now: float,
+        connected: Collection[str],
+        sender: str | None = None,
     ) -> list[Entry]:
-        """A member's next message. Raises ProtocolError or CryptoError, changing nothing, when it is not acceptable."""
-        message = m.read_message(envelope, self.board.roster)
+        """A member's next message; of `sender`'s, where the caller knows whose connection it came over.
+
+        Raises ProtocolError or CryptoError, changing nothing, when it is not acceptable.
+        """
+        message = m.read_message(envelope, self.board.roster, sender)
         if message.sender == self._name:
             raise ProtocolError("a message in the aggregator's own name")
         entry = Entry(message, attachments)

@@ -328,9 +328,9 @@ class Signer:
         return Message(body, content, envelope, _digest(envelope))
 
 
-def read_message(envelope: bytes, roster: Roster) -> Message:
-    """The message in these bytes. Raises EncodingError for its form, SignatureError for its sender, RosterError for a
-    stranger.
+def read_message(envelope: bytes, roster: Roster, sender: str | None = None) -> Message:
+    """The message in these bytes; of `sender`'s, where it is known whose connection it came over. Raises EncodingError
+    for its form, SignatureError for its sender, RosterError for a stranger.
     """
     value = codec.decode(envelope)
     if not (isinstance(value, list) and len(value) == 2 and all(isinstance(part, bytes) for part in value)):
@@ -338,7 +338,7 @@ def read_message(envelope: bytes, roster: Roster) -> Message:
     encoded, signature = value
     plain = codec.decode(encoded)
     # The signature comes first: only a member can make us look at the rest.
-    _require_signature(plain, encoded, signature, roster)
+    _require_signature(plain, encoded, signature, roster, sender)
     if plain.get("version") != PROTOCOL_VERSION:
         raise EncodingError(
             f"a message of {plain['sender']} in another version of the protocol than {PROTOCOL_VERSION}; "
@@ -357,10 +357,12 @@ def read_message(envelope: bytes, roster: Roster) -> Message:
     return Message(body, content, envelope, _digest(envelope))
 
 
-def _require_signature(plain: Any, encoded: bytes, signature: bytes, roster: Roster) -> None:
+def _require_signature(plain: Any, encoded: bytes, signature: bytes, roster: Roster, over: str | None) -> None:
     sender, federation = (plain.get("sender"), plain.get("federation")) if isinstance(plain, dict) else (None, None)
     if not isinstance(sender, str) or not isinstance(federation, str):
         raise EncodingError("a message that names no sender or no federation")
+    if over not in (None, sender):
+        raise SignatureError(f"{over} sent a message of {sender}")
     if federation != roster.federation:
         raise SignatureError(f"a message of another federation arrived in {roster.federation}")
     key = Ed25519PublicKey.from_public_bytes(roster.member(sender).identity)

@@ -18,8 +18,12 @@ from tests.crypto.federation import Federation
 ROOT = Path(__file__).parents[2]
 
 
-def everything(profile, values=300):
-    """A hash of all that is computed in a round."""
+def everything(profile):
+    """Hashes of all that is computed in a round, of a lone block and of a lane group."""
+    return "-".join(everything_of(profile, values) for values in (300, profile.ring_degree + 300))
+
+
+def everything_of(profile, values):
     federation = Federation(profile, values)
     opened = federation.open()
     parts = [
@@ -73,7 +77,8 @@ def test_other_processors_compute_the_same_bits(processor, used, unused, tmp_pat
         "from tests.crypto.test_machines import everything, numpy_s_own, PROFILES\n"
         "from hefed.crypto import kernels\n"
         "print(*[everything(profile) for profile in PROFILES.values()])\n"
-        "compiled = kernels.finish, kernels.inverse_stages, kernels.load_products\n"
+        "compiled = [kernels.finish, kernels.inverse_stages, kernels.load_products]\n"
+        "compiled += [kernels.finish_lone, kernels.inverse_stages_lone, kernels.multiply_lone]\n"
         "text = ''.join(text for kernel in compiled for text in kernel.inspect_asm().values())\n"
         f"print(*[name for name in {used + unused} if name in text])\n"
         "print(*numpy_s_own())\n"
@@ -123,5 +128,5 @@ def test_importing_the_package_loads_no_compiler_and_no_seal():
 def test_results_do_not_depend_on_what_was_in_memory_before(profile):
     first = everything(profile)
     np.full(10**7, np.nan).sum()
-    everything(profile, values=5000)
+    everything_of(profile, 5000)
     assert everything(profile) == first
