@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from hefed.crypto.contribution import RunningSum, check_value
-from hefed.crypto.opening import answer, open_sum
+from hefed.crypto.opening import Opening, answer, answer_groups, open_sum
 from hefed.crypto.parameters import PROFILES
 from tests.crypto.federation import Federation
 
@@ -42,6 +42,41 @@ def test_an_answer_takes_its_bytes(federation):
     shares = federation.share_keys(0)
     most, _ = peak(lambda: answer(federation.precision, shares, shares.subsets[0], federation.label))
     assert federation.size <= most <= federation.size + 2 * VALUES + WORKING
+
+
+def test_an_answer_in_groups_takes_no_memory(federation):
+    shares = federation.share_keys(0)
+    most, size = peak(
+        lambda: sum(map(len, answer_groups(federation.precision, shares, shares.subsets[0], federation.label)))
+    )
+    assert size == federation.size
+    assert most <= WORKING
+
+
+def test_an_opening_holds_one_sum_and_then_the_integers(federation):
+    """Whatever number of answers comes, each twice here."""
+    shares = [federation.share_keys(j) for j in range(2)]
+    held = [(t, keys) for keys in shares for t in keys.subsets]
+    opening = Opening(federation.precision, federation.label)
+
+    def add():
+        for subset, keys in held:
+            opening.add(subset, answer_groups(federation.precision, keys, subset, federation.label))
+
+    total = federation.total()
+    most, _ = peak(add)
+    assert federation.size <= most <= federation.size + WORKING
+    most, _ = peak(lambda: opening.open(total))
+    assert most <= 8 * len(federation.profile.primes) * VALUES + WORKING
+
+
+def test_a_sum_is_handed_out_without_a_copy(federation):
+    total = RunningSum(federation.profile, federation.label)
+    total.add(federation.contributions[0])
+    most, packed = peak(total.packed)
+    assert most <= federation.size // 10
+    total.add(federation.contributions[1])
+    assert packed == federation.contributions[0]  # and is not written to any more
 
 
 def test_a_running_sum_is_as_long_as_a_contribution(federation):

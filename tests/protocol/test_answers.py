@@ -1,6 +1,7 @@
 """The form of sealed answers: every part in its place, and no other form."""
 
 import secrets
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -196,6 +197,24 @@ def test_all_answers_and_hashes_fit_into_their_bound(values: int) -> None:
                     [(subset, bytes(32)) for subset in held[full:]],
                 )
                 assert len(sealed) <= most_bytes(len(held), threshold - 1, profile, values)
+
+
+def test_one_group_at_a_time_is_there_in_the_clear() -> None:
+    """What a keyholder and a reader need beside what is sent: a few groups, whatever the length."""
+    values = 20 * packing.group_values(COMPACT)
+    group = COMPACT.packed_size(packing.group_values(COMPACT))
+    made = [(subset, (bytes(group) for _ in range(20))) for subset in FULL]
+    tracemalloc.start()
+    try:
+        sealed = write_answers(CIPHER, COMPACT, values, made, HASHES)
+        assert len(sealed) <= tracemalloc.get_traced_memory()[1] <= len(sealed) + 6 * group
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        answers, _ = read_answers(CIPHER, COMPACT, values, sealed)
+        assert sum(len(one) for groups in answers.values() for one in groups) == 2 * 20 * group
+        assert tracemalloc.get_traced_memory()[1] - before <= 6 * group
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_cipher_tells_nothing_of_its_key() -> None:
