@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hefed.crypto import kernels, packing, ring
 from hefed.crypto.parameters import PROFILES
@@ -180,3 +182,57 @@ def test_a_ring_key_says_nothing_of_itself_and_can_be_erased():
     key.erase()
     assert not key.value.any()
     assert not key.ratio.any()
+
+
+# --- A lone block: the same numbers as those of a lane
+
+
+def lone(profile, column):
+    """A block along the lanes."""
+    return np.ascontiguousarray(column).reshape(profile.ring_degree // ring.LANES, ring.LANES)
+
+
+@pytest.mark.parametrize("largest", [False, True], ids=["random", "largest"])
+@pytest.mark.parametrize(("profile", "k"), CASES, ids=IDS)
+def test_a_lone_block_goes_through_the_stages_of_a_lane(profile, k, largest):
+    group = random_group(profile, k, 11)
+    if largest:
+        group[:] = 1.6 * profile.primes[k] // 1 * np.where(group > profile.primes[k] // 2, 1, -1)
+    block = lone(profile, group[:, 3])
+    ring.inverse_stages(profile, k, group)
+    ring.inverse_stages(profile, k, block)
+    assert np.array_equal(block.ravel(), group[:, 3])
+
+
+@pytest.mark.parametrize(("profile", "k"), CASES, ids=IDS)
+def test_a_lone_block_is_multiplied_as_a_lane(profile, k):
+    group, summand, key = (random_group(profile, k, seed) for seed in (12, 13, 14))
+    by = key_of(profile, k, key[:, 0])
+    block, other = lone(profile, group[:, 5]), lone(profile, group[:, 5])
+    ring.multiply_add(profile, k, block, by, lone(profile, summand[:, 5]))
+    ring.multiply(profile, k, other, by)
+    added = group.copy()
+    ring.multiply_add(profile, k, added, by, summand)
+    ring.multiply(profile, k, group, by)
+    assert np.array_equal(block.ravel(), added[:, 5])
+    assert np.array_equal(other.ravel(), group[:, 5])
+
+
+@pytest.mark.parametrize("with_message", [False, True])
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+@given(data=st.data())
+@settings(max_examples=30)
+def test_a_lone_block_is_finished_as_a_lane_as_far_as_it_has_values(profile, with_message, data):
+    count = data.draw(st.integers(1, profile.ring_degree))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    primes, degree = len(profile.primes), profile.ring_degree
+    moduli = np.array(profile.primes, np.float64)
+    groups = rng.integers(0, profile.primes[0], (primes, degree, ring.LANES)).astype(np.float64)
+    noise = rng.integers(-4000, 4000, (ring.LANES, degree)).astype(np.float64)
+    message = rng.integers(-(2**50), 2**50, (ring.LANES, degree)).astype(np.float64)
+    blocks = np.stack([lone(profile, group[:, 0]) for group in groups])
+    twists, widths = ring.twists_of(profile), packing.widths_of(profile)
+    whole, one = packing.group_buffer(profile), packing.group_buffer(profile)
+    kernels.finish(groups, *twists, noise.ravel(), message.ravel(), with_message, moduli, widths, whole)
+    kernels.finish_lone(blocks, *twists, noise[0], message[0], with_message, moduli, widths, count, one)
+    assert packing.cut(profile, one, count).tobytes() == packing.cut(profile, whole, count).tobytes()

@@ -136,6 +136,13 @@ def test_words_that_are_not_below_the_prime_are_replaced_in_rising_order():
     UniformSource(PRECISE, KEY, k, first, canned(streams, opened)).fill(group, 5)
     assert [group[5, 0], group[4095, 0], group[0, 3], group[1, 3], group[2, 3]] == [111, 222, 444, p - 1, 555]
     assert sorted(opened[1:]) == [(2 * k + 1, first * 2**32), (2 * k + 1, (first + 3) * 2**32)]
+    read = UniformSource(PRECISE, KEY, k, first, canned(streams)).beginning(4 * n - 5)
+    assert np.array_equal(read, group[:, :5].T.ravel()[: 4 * n - 5].astype(np.uint64))
+    for block in range(2):  # a lone block, and what comes after it
+        lone, source = np.zeros((n // LANES, LANES)), UniformSource(PRECISE, KEY, k, first, canned(streams))
+        for _ in range(block + 1):
+            source.fill_lone(lone)
+        assert np.array_equal(lone.ravel(), group[:, block])
     group[[5, 4095], 0], group[[0, 1, 2], 3] = 0, 0
     assert not group.any()
 
