@@ -1,10 +1,10 @@
 """The most memory that each party of a long round needs: python -m benchmarks.memory ROLE VALUES [PROFILE].
 
 Each role is a process of its own that has done a short round before, so that what is compiled and tabulated does not
-count, and gets what others send from files. Its figure is the peak of its resident memory (VmHWM) during the step,
-minus what it held before, minus the caller's own vector of 8 bytes a value: a contributor's is what it sends, a
-reader's what it gets. What is received and what is to be sent counts in full. The label's exponents, 2 bytes a value,
-are there before.
+count, and gets what others send from files, one message after another. Its figure is the peak of its resident memory
+(VmHWM) during the step, minus what it held before, minus the caller's own vector of 8 bytes a value: a contributor's is
+what it sends, a reader's what it gets. What is received and what is to be sent counts in full. The label's exponents, 2
+bytes a value, are there before.
 """
 
 import json
