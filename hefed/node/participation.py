@@ -172,8 +172,7 @@ class Participation:
 
     def _withdraw(self, words: str) -> None:
         """Refuses after an approval: what was made and has not left yet does not leave any more."""
-        if self._member is not None:
-            self._member.forget()
+        self.forget()
         self._store.forget_unsent(self.study)
         self._member = None
         self.decline(words)
@@ -250,6 +249,11 @@ class Participation:
                     log.warning("study %s: refused: %s", self.title, message.message.content.words)
                 else:
                     log.info("study %s: %s", self.title, message.key)
+
+    def forget(self) -> None:
+        """Erases the study's keys from memory, as far as Python allows; it cannot go on in this process."""
+        if self._member is not None:
+            self._member.forget()
 
     # --- for people ---------------------------------------------------------------------------------------------------
 

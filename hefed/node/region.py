@@ -139,6 +139,11 @@ class RegionNode:
                 self._report(self.status())
         self._store.close()
 
+    def forget(self) -> None:
+        """Erases the keys of all studies from memory, as far as Python allows, and leaves off what is made ahead."""
+        for running in self._studies.values():
+            running.forget()
+
     def _decide(self) -> None:
         for running in list(self._studies.values()):
             running.decide()

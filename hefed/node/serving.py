@@ -91,7 +91,7 @@ def serve_region(
     link = MemberLink(context, identity, region.roster, endpoints, proxy=proxy)
     consent = Consent(region.name, region.data, region.policy, Decisions(region.folder, identity), reread=region.reread)
     try:
-        RegionNode(
+        node = RegionNode(
             name=region.name,
             roster=region.roster,
             identity=identity,
@@ -102,7 +102,11 @@ def serve_region(
             keep_days=region.keep_days,
             threads=region.threads,
             report=report,
-        ).run(lifeline)
+        )
+        try:
+            node.run(lifeline)
+        finally:
+            node.forget()
     finally:
         link.close()
         context.destroy(linger=0)

@@ -2,14 +2,21 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hefed.data.policy import Policy
+from hefed.node import participation, region
+from hefed.node.consent import Consent
+from hefed.node.decision import Decisions
 from hefed.node.errors import NodeError
 from hefed.node.home import Home
-from hefed.node.operate import standing
+from hefed.node.operate import run_node, standing
+from hefed.node.store import Store
 from hefed.protocol.errors import RosterError
 from tests.node.homes import make_federation, make_roster, sign
+from tests.node.test_region import Switch
 
 REGIONS = ("halland", "kronoberg", "orebro")
 
@@ -26,6 +33,38 @@ def test_a_home_is_dialled_from_as_its_settings_say_or_else_as_the_roster_says(h
     assert standing(homes["aggregator"]).bind == "*:7100"
     (homes["aggregator"] / "settings.toml").write_text('[network]\nbind = "10.0.0.1:7000"\n')
     assert standing(homes["aggregator"]).bind == "10.0.0.1:7000"
+
+
+class MadeError(Exception):
+    """Made with that many threads."""
+
+
+def made(**options: Any) -> None:
+    raise MadeError(options["threads"])
+
+
+@pytest.mark.parametrize(("text", "threads"), [("", 1), ("[operation]\nthreads = 5\n", 5)])
+def test_a_region_runs_with_as_many_threads_as_its_settings_say(
+    text: str, threads: int, homes: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the settings to each study, and from there to the machine that encrypts."""
+    (homes["halland"] / "settings.toml").write_text(text)
+    member, study = standing(homes["halland"]), bytes(32)
+    store = Store(homes["halland"])
+    store.add_study(study)
+    store.commit()
+    one = participation.Participation(
+        name="halland", identity=member.home.identity, roster=member.roster, store=store,
+        consent=Consent("halland", None, Policy(), Decisions(homes["halland"], member.home.identity)),
+        study=study, threads=threads,
+    )  # fmt: skip
+    monkeypatch.setattr(participation, "Member", made)
+    with pytest.raises(MadeError, match=f"^{threads}$"):
+        one.decline("no")
+    store.close()
+    monkeypatch.setattr(region, "Participation", made)
+    with pytest.raises(MadeError, match=f"^{threads}$"):
+        run_node(member, Switch())  # type: ignore[arg-type]
 
 
 def test_nobody_says_where(homes: dict[str, Path]) -> None:

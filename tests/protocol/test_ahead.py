@@ -135,6 +135,19 @@ def test_what_nobody_takes_is_erased(how: str, making: Ahead) -> None:
     assert erased == ["ready", "running"]
 
 
+def test_what_waits_for_its_turn_is_left_off_when_it_is_over(making: Ahead) -> None:
+    """A node that is stopped does not work down what it wanted ahead."""
+    calls: list[int] = []
+    held = Held()
+    assert making.start(held, 0, 1) is not None
+    for i in range(100):
+        assert making.start(partial(calls.append, i), 0, 1) is not None
+    assert held.begun.wait(10)
+    threading.Timer(0.1, held.go.set).start()
+    making.forget()
+    assert calls == []
+
+
 def test_nothing_is_begun_after_it_is_over(making: Ahead) -> None:
     held = Held()
     held.go.set()
