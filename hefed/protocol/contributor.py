@@ -79,7 +79,7 @@ class ContributorPart:
     ) -> tuple[m.Contribution, tuple[bytes, ...]]:
         """The encrypted vector for the round under way. Call it only while the model is not finished.
 
-        The mask is made while the model computes; `beside` is told before that what else can be made for.
+        The mask of a long vector is made while the model computes; `beside` is told before that what else can be made for.
         """
         label = self._reader.label()
         if label.round != self._board.round.number:
@@ -93,8 +93,8 @@ class ContributorPart:
         return content, (packed,)
 
     def _begin_mask(self, label: Label) -> Job[Mask] | None:
-        if not self._ahead.is_worth(label.values):
-            return None
+        if self._engine == "tenseal" or not self._ahead.is_worth(label.values):
+            return None  # SEAL does not let go of the interpreter: it would only be in the model's way
         make = partial(Mask, self._board.precision, self._key, label, self._engine, self._threads)
         return self._ahead.start(make, label.profile.packed_size(label.values), label.values, Mask.erase)
 

@@ -306,7 +306,7 @@ def test_a_study_with_everything_made_ahead_finds_the_same(
     slowly(monkeypatch)
     federation = Federation(study_file(tmp_path / "study.toml", engine=engine))
     federation.run()
-    assert len(used) == 3 * rounds_of(federation)
+    assert len(used) == (3 * rounds_of(federation) if engine == "vectorised" else 0)
     found, expected = (one.finding().document["estimate"] for one in (federation, finished))
     assert found == pytest.approx(expected, rel=1e-9)
     assert not any(thread.name.startswith("ahead") and thread.is_alive() for thread in threading.enumerate())
