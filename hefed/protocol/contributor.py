@@ -79,7 +79,8 @@ class ContributorPart:
     ) -> tuple[m.Contribution, tuple[bytes, ...]]:
         """The encrypted vector for the round under way. Call it only while the model is not finished.
 
-        The mask of a long vector is made while the model computes; `beside` is told before that what else can be made for.
+        The mask of a long vector is made while the model computes; `beside` is told before that what else can be made
+        for.
         """
         label = self._reader.label()
         if label.round != self._board.round.number:
