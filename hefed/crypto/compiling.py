@@ -30,8 +30,8 @@ def compiled(function: Callable[..., Any], signature: str | None = None) -> Any:
     return numba.njit(signature, cache=True, nogil=True, error_model="numpy", boundscheck=False)(function)
 
 
-PATIENCE = 120.0
-"""Seconds to wait for another process that compiles."""
+PATIENCE = 45.0
+"""Seconds to wait for another process that compiles: less than a simulation waits for its aggregator."""
 _LOOK = 0.1
 
 
@@ -55,7 +55,7 @@ def one_at_a_time(compile_all: Callable[[], None], tell: Callable[[str], None], 
         else:
             compile_all()
             with suppress(OSError):  # then the next start looks again
-                done.touch()
+                os.close(os.open(done, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
     finally:
         _release(lock)
 
@@ -80,7 +80,7 @@ def _version() -> str:
 def _locked(path: Path, done: Path, tell: Callable[[str], None], patience: float) -> int | None:
     """The descriptor of the lock once it is ours; None once all is compiled, after too long, or where none can be."""
     try:
-        lock = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        lock = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     except OSError:
         return None
     end, told = time.monotonic() + patience, False

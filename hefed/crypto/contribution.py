@@ -126,7 +126,13 @@ def _add_values(precision: Precision, label: Label, values: Floats, packed: NDAr
 
 
 class _Masks:
-    """What hides the values: polynomials for `masking`, from any block on, and the noise."""
+    """What hides the values: polynomials for `masking`, from any block on, and the noise. Secret."""
+
+    def __repr__(self) -> str:
+        return "<_Masks>"
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        raise TypeError("masks cannot be pickled")
 
     def __init__(self, precision: Precision, key: ContributorKey, label: Label, engine: Engine, threads: int) -> None:
         check_agreement(precision, label)

@@ -91,8 +91,11 @@ class Packer:
             yield part
         else:
             whole = group_buffer(self._profile)
-            yield whole
-            part[:] = cut(self._profile, whole, count)
+            try:
+                yield whole
+                part[:] = cut(self._profile, whole, count)
+            finally:
+                whole.fill(0)  # it may be a mask
 
     def finish(self) -> bytes:
         """The packed vector."""
@@ -101,7 +104,11 @@ class Packer:
 
 
 def group_values(profile: Profile) -> int:
-    """8 N, the values of a whole group: their packed form is a whole number of bytes."""
+    """8 N, the values of a whole group: their packed form is a whole number of bytes.
+
+    Answers are sealed in such groups. With another number the same answers would be other plaintexts under the same
+    keys and nonces: it goes with a new context of the seal (`hefed.protocol.contexts.answer_context`).
+    """
     return LANES * profile.ring_degree
 
 

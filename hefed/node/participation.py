@@ -135,6 +135,7 @@ class Participation:
         if mine and not self.ended and not self._store.was_sent(self.study, message.envelope):
             self._store.keep_found(self.study, message.envelope)
             if self._store.count_sent(self.study) >= self.to_send:
+                self.forget()
                 self._lost, self._member = False, self._make_member()
                 self.decline(f"{self._name} has lost its state of this study and cannot go on with it; submit it again")
 

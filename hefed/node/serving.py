@@ -85,6 +85,7 @@ def serve_region(
     """Runs a region until the lifeline is cut. Raises NodeError."""
     allow_many_files()
     compare_engines()
+    gc.collect()
     gc.freeze()  # the program itself, which is hundreds of thousands of objects, is not looked through for garbage
     identity = Identity.load(region.folder)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -126,6 +127,7 @@ def serve_aggregator(
     """Runs an aggregator until the lifeline is cut; tells `announce` where it listens. Raises NodeError."""
     allow_many_files()
     compare_engines()  # it also loads the compiled kernels, for which the first round of a study would wait
+    gc.collect()
     gc.freeze()
     identity = Identity.load(folder)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

@@ -269,8 +269,9 @@ class Store:
     def _count(self, statement: str, study: bytes, sender: str | None = None) -> int:
         if (study, sender) not in self._counts:
             (count,) = self._run(statement, study, *([sender] if sender else [])).fetchone()
-            if self.has_ended(study):
-                return int(count)
+            running = "SELECT 1 FROM study WHERE study = ? AND ended_at IS NULL"
+            if not self._run(running, study).fetchone():
+                return int(count)  # who asks for studies that are not there makes nothing grow
             self._counts[study, sender] = int(count)
         return self._counts[study, sender]
 

@@ -76,13 +76,17 @@ class Ahead:
             return None
         if self._pool is None:
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+        try:
+            future = self._pool.submit(make)
+        except RuntimeError:  # the system has no thread left
+            return None
         self._room -= size
 
         def leave() -> None:
             self._room += size
             self._jobs.remove(job)
 
-        job = Job(self._pool.submit(make), erase, leave)
+        job = Job(future, erase, leave)
         self._jobs.append(job)
         return job
 

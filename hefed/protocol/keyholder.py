@@ -160,9 +160,9 @@ class _ShareAnswers:
                 (self._answers if whole else self._hashes)[subset] = begun
 
     def groups(self, subset: Subset, use: Use) -> Iterator[Buffer]:
-        """An answer, group by group as it is asked for."""
+        """An answer, group by group as it is asked for; by several threads it is made whole, if it has at most ROOM bytes."""
         made = self._taken(self._answers, subset, use)
-        if made is None and self._threads > 1:
+        if made is None and self._threads > 1 and use.profile.packed_size(use.values) <= ROOM:
             made = self._whole(subset, use)
         if made is None:
             yield from answer_groups(self._precision, self._share_keys, subset, use)
@@ -182,8 +182,6 @@ class _ShareAnswers:
         return answer(self._precision, self._share_keys, subset, use, self._threads)
 
     def _hash(self, subset: Subset, use: Use) -> bytes:
-        if self._threads > 1:
-            return answer_digest(use, subset, self._whole(subset, use))
         return answer_digest(use, subset, answer_groups(self._precision, self._share_keys, subset, use))
 
 

@@ -138,3 +138,13 @@ def test_another_source_is_compiled_anew(folder: Path, monkeypatch: pytest.Monke
     assert compiling._version() == before
     monkeypatch.setattr(compiling.numba, "__version__", "another")
     assert compiling._version() != before
+
+
+def test_what_stands_in_the_place_of_the_lock_or_the_mark_holds_nobody_up(folder: Path) -> None:
+    os.mkfifo(folder / "compiling.lock")
+    mark = folder / f"compiled-{compiling._version()}"
+    mark.symlink_to(folder / "elsewhere")
+    calls: list[int] = []
+    one_at_a_time(lambda: calls.append(1), print, patience=0.3)
+    assert calls == [1]
+    assert not (folder / "elsewhere").exists()

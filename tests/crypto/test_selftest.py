@@ -1,11 +1,13 @@
 """The self-test passes on a right machine and fails on a wrong one."""
 
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 
-from hefed.crypto import contribution, kernels, masking, ring, seal, selftest
+from hefed.crypto import contribution, kernels, masking, ring, sampling, seal, selftest
 from hefed.crypto.errors import CryptoError, SelfTestError
 from hefed.crypto.parameters import PROFILES
 
@@ -66,10 +68,42 @@ def wrong_engine(monkeypatch):
     monkeypatch.setattr(contribution.masking.PublicProducts, "fill", fill)
 
 
+def without(name):
+    """A kernel that leaves a lone block as it was: between contributions and answers that cancels."""
+
+    def damage(monkeypatch):
+        monkeypatch.setattr(kernels, name, lambda *args: None)
+
+    damage.__name__ = f"no {name}"
+    return damage
+
+
+def wrong_words(monkeypatch):
+    real = sampling.UniformSource.fill_lone
+
+    def fill_lone(self, block):
+        real(self, block)
+        block[:] = block[::-1].copy()
+
+    monkeypatch.setattr(sampling.UniformSource, "fill_lone", fill_lone)
+
+
 @BOTH
 @pytest.mark.parametrize(
     "damage",
-    [wrong_product, wrong_transform, wrong_seal_sum, wrong_seal_decryption, wrong_seal_encryption, wrong_engine],
+    [
+        wrong_product,
+        wrong_transform,
+        wrong_seal_sum,
+        wrong_seal_decryption,
+        wrong_seal_encryption,
+        wrong_engine,
+        wrong_words,
+        without("inverse_stages_lone"),
+        without("multiply_lone"),
+        without("multiply_add_lone"),
+    ],
+    ids=lambda damage: damage.__name__,
 )
 def test_a_wrong_machine_is_found_out(profile, damage, monkeypatch):
     damage(monkeypatch)
@@ -81,3 +115,24 @@ def test_the_error_says_what_to_do(monkeypatch):
     wrong_seal_sum(monkeypatch)
     with pytest.raises(SelfTestError, match="must not take part"):
         selftest.self_test(PROFILES["compact"])
+
+
+def test_it_compiles_all_that_a_study_calls():
+    """So that no round waits for it: each kernel that Python code names has been compiled for what it is given, but for
+    one that serves tests and benchmarks alone.
+    """
+    code = (
+        "import re\n"
+        "from pathlib import Path\n"
+        "import hefed.crypto\n"
+        "from hefed.crypto import kernels, packing_kernels, selftest\n"
+        "from hefed.crypto.parameters import PROFILES\n"
+        "for profile in PROFILES.values(): selftest.self_test(profile)\n"
+        "sources = Path(hefed.crypto.__file__).parent.glob('*.py')\n"
+        "called = set(re.findall(r'\\bkernels\\.([a-z_]+)\\b(?! `)', ' '.join(path.read_text() for path in sources)))\n"
+        "called -= {'py', 'add_packed'}\n"
+        "found = {name: value for module in (kernels, packing_kernels) for name, value in vars(module).items()}\n"
+        "print(sorted(name for name in called if not found[name].signatures))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.strip() == "[]"

@@ -240,3 +240,20 @@ def test_only_what_never_left_is_forgotten(tmp_path: Path) -> None:
     assert store.count_sent(STUDY) == 2
     assert store.recall(STUDY, "contribution 0") is None
     assert store.sent(STUDY, 1).attachments == (b"frame",)
+
+
+def test_counts_are_kept_for_studies_that_run_here_and_no_others(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for _ in range(20):
+        assert store.sent_by(secrets.token_bytes(32), "halland") == store.count_sent(secrets.token_bytes(32)) == 0
+    assert not store._counts
+    store.add_study(STUDY)
+    assert store.count_sent(STUDY) == 0
+    for number in range(3):
+        store.remember(STUDY, f"contribution {number}", b"", ())
+        assert store.count_sent(STUDY) == number + 1
+    store.forget_unsent(STUDY)
+    assert store.count_sent(STUDY) == 0
+    store.end_study(STUDY)
+    assert store.count_sent(STUDY) == 0
+    assert not store._counts

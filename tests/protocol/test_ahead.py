@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -343,3 +344,18 @@ def test_a_mask_that_is_not_used_is_erased_when_the_study_ends(
     assert federation.board.outcome.words == "no"
     assert erased
     assert all(mask._packed is None for mask in erased)
+
+
+def test_without_another_thread_the_caller_makes_it(making: Ahead, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ThreadPoolExecutor, "submit", refused)
+        assert making.start(lambda: b"", 60, 1) is None
+    made = Held()
+    job = making.start(made, 100, 1)  # the room is not lost
+    assert job is not None
+    assert made.begun.wait(10)
+    made.go.set()
+    assert job.take() == "made"
