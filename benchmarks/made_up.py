@@ -68,6 +68,6 @@ def study(kind: str) -> str:
     return (
         f'[study]\nid = "made-up-{kind}"\npurpose = "what a fit costs"\n'
         f'[model]\n{model}\ncovariates = [{covariates}]\nmissing = "refuse"\nridge = 0.0\n'
-        f'[security]\nthreshold = 2\nmin_contributors = 3\nprofile = "precise"\ndeadline = "{DEADLINE} s"\n'
+        f'[security]\nthreshold = 2\nmin_contributors = 3\nprofile = "compact"\ndeadline = "{DEADLINE} s"\n'
         f"{regions}"
     )

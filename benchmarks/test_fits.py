@@ -14,6 +14,6 @@ def test_fit(benchmark: BenchmarkFixture, full: bool, kind: str, tmp_path: Path)
     rows = 100_000 if full else 3_000
     Patients.make(rows).write_regions(tmp_path)
     fitted = benchmark.pedantic(encrypted_fit, (kind, tmp_path), rounds=1)
-    benchmark.extra_info |= {"step": f"{kind} fit", "seconds": fitted.seconds, "profile": "precise", "values": rows}
-    benchmark.extra_info |= {"parties": 3, "engine": "tenseal", "bytes": None, "rounds": fitted.rounds}
+    benchmark.extra_info |= {"step": f"{kind} fit", "seconds": fitted.seconds, "profile": "compact", "values": rows}
+    benchmark.extra_info |= {"parties": 3, "engine": "vectorised", "bytes": None, "rounds": fitted.rounds}
     assert fitted.rounds > 3

@@ -160,7 +160,7 @@ class _ShareAnswers:
                 (self._answers if whole else self._hashes)[subset] = begun
 
     def groups(self, subset: Subset, use: Use) -> Iterator[Buffer]:
-        """An answer, group by group as it is asked for; by several threads it is made whole, if it has at most ROOM bytes."""
+        """An answer, group by group as it is asked for; by several threads it is made whole, if it has room."""
         made = self._taken(self._answers, subset, use)
         if made is None and self._threads > 1 and use.profile.packed_size(use.values) <= ROOM:
             made = self._whole(subset, use)
