@@ -250,15 +250,27 @@ def _small_round(details: Details) -> str:
         f"in the clear {number(clear)} ms, so {number(clear * BOUNDS['round_231_vs_plain'][1])} ms would do; encrypted "
         f"{number(coded)} ms, {number(1e3 * min(part['medians']['vectorised']))} ms with the engine `vectorised`."
     )
-    steps = Steps(details.get("steps", {}).get("steps", []))
-    case = steps.find("round", min(steps.lengths, default=0), "precise", engine="tenseal")
-    if case is not None:
+    if "counted" in part:
+        cores = details["machine"]["cores"]
+        total = 1e3 * sum(one["times"] * one["seconds"] for one in part["counted"])
+        least = clear + total / cores
         words += (
-            f" The arithmetic is {number(1e3 * case['seconds'])} ms of it: all parts of a round of {case['values']:,} "
-            "values one after another. The rest is what messages cost that everybody signs, hashes and looks at, on "
-            f"{details['machine']['cores']} cores for four processes."
+            f" Counted: what a round cannot be without takes {number(total)} ms of a processor, each part timed alone "
+            f"(a table below), which is {number(total / cores)} ms on {cores} cores if they never wait; with what "
+            f"the clear takes as well {number(least)} ms, or {number(least / clear)} times as long as it. The rest is "
+            "what Python does between the parts, caches that four processes empty in turn, and steps that wait for "
+            "each other."
         )
     return words
+
+
+def counted_small_round(part: Details) -> str:
+    """The table of the parts that `_small_round` adds up."""
+    lines = [
+        (one["what"], one["times"], number(1e3 * one["seconds"]), number(1e3 * one["times"] * one["seconds"]))
+        for one in part["counted"]
+    ]
+    return rows(("what such a round cannot be without", "times", "ms each", "ms"), *lines)
 
 
 OTHERS: dict[str, Callable[[Details], str]] = {

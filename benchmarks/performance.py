@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bounds import bound_section, profile_section, unmet_section
+from benchmarks.bounds import bound_section, counted_small_round, profile_section, unmet_section
 from benchmarks.ratios import PARTS as MEASURED
 from benchmarks.ratios import RESULTS, Size, read, table
 from benchmarks.tables import Steps, number, rows
@@ -260,6 +260,7 @@ def _parties(steps: Steps) -> str:
 def _small(details: dict[str, Any]) -> str:
     part = details["small_round"]
     medians = {name: number(1e3 * min(each)) for name, each in part["medians"].items()}
+    counted = f"{counted_small_round(part)}\n\n" if "counted" in part else ""
     lines: list[tuple[object, ...]] = [("fit", "rows", "rounds", "hefed, s", "in the clear, s", "largest difference")]
     for name in ("cox_small", "cox_large", "logistic"):
         if (fit := details.get(name)) is None:
@@ -279,7 +280,7 @@ def _small(details: dict[str, Any]) -> str:
         f"everything on disk before it is\n"
         f"sent: {medians['tenseal']} ms with the engine `tenseal`, {medians['vectorised']} ms with "
         f"`vectorised`; the same\n"
-        f"messages and flushes in the clear, {medians['plain']} ms.\n\n"
+        f"messages and flushes in the clear, {medians['plain']} ms.\n\n{counted}"
         "Whole fits: three regions with 20 covariates, event times in days with ties; processes up, "
         "tables loaded, keys\n"
         "dealt, until every reader has signed the end. In the clear: the pooled table in one "

@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks import fits, limits, memory, peers, profiling, round231, start
+from benchmarks import counted231, fits, limits, memory, peers, profiling, round231, start
 from benchmarks.machine import load, machine
 from benchmarks.worker import ROOT, Absent, Worker, interleaved
 from hefed.crypto.parameters import PROFILES
@@ -101,7 +101,7 @@ def peaks(size: Size) -> Details:
 
 def small_round(size: Size) -> Details:
     """A round of 231 values between processes, and the same in the clear."""
-    return round231.compare(size.rounds, size.turns)
+    return {**round231.compare(size.rounds, size.turns), "counted": counted231.counted(round231.VALUES)}
 
 
 @lru_cache

@@ -1,0 +1,66 @@
+"""What a round of 231 values cannot be without: each part timed alone, hot, in one process, and how often it is there.
+
+Three regions that contribute, hold keys and read, and an aggregator: eleven messages, of which everybody reads the
+others'. Not counted: what the round in the clear has too (ZeroMQ, disk, waking up), and what Python does between the
+parts, caches that other processes have emptied, and the link's own encryption.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.rounds import Round
+from hefed.node.identity import Identity
+from hefed.protocol import messages as m
+from hefed.protocol.roster import Roster
+
+REGIONS = 3
+MESSAGES = 3 * REGIONS + 2
+"""Contributions, checks and answers of the regions; the aggregator's question and sum."""
+REPETITIONS = 51
+
+
+def counted(values: int) -> list[dict[str, Any]]:
+    """For each part what it is, how often it is there in a round, and the seconds of one."""
+    one = Round("precise", values, REGIONS)
+    identity = Identity.passing()
+    region = identity.member("region", ("contributor", "keyholder", "reader"))
+    roster = Roster.of("counted", 1, [region, Identity.passing().member("aggregator", ("aggregator",))])
+    check = m.Check(round=1, list=os.urandom(32), value=one.checks[0])
+    study, before = os.urandom(32), os.urandom(32)
+
+    def sign() -> m.Message:
+        return identity.signer.sign(check, federation="counted", study=study, sender="region", previous=before)
+
+    envelope = sign().envelope
+    parts: list[tuple[str, int, Callable[[], object]]] = [
+        ("a message signed", MESSAGES, sign),
+        (
+            "a message read, and its signature verified",
+            MESSAGES * (REGIONS + 1) - 2,
+            lambda: m.read_message(envelope, roster),
+        ),
+        ("a contribution, with SEAL", REGIONS, lambda: one.encrypt("tenseal")),
+        ("the sum of all contributions, with SEAL", 1, lambda: one.aggregate("tenseal")),
+        ("a check value", REGIONS, one.own_check),
+        *((f"the answers of keyholder {k}", 1, lambda k=k: one.answer(k)) for k in range(REGIONS)),
+        ("a sum read: seals, checks, opening", REGIONS, one.read),
+    ]
+    return [{"what": what, "times": times, "seconds": _median(part)} for what, times, part in parts]
+
+
+def _read() -> int:
+    """Every region reads all messages, its own when they come back too; the aggregator those of the regions."""
+    return MESSAGES * REGIONS + MESSAGES - 2
+
+
+def _median(part: Callable[[], object]) -> float:
+    part()
+    seconds = []
+    for _ in range(REPETITIONS):
+        begun = time.perf_counter()
+        part()
+        seconds.append(time.perf_counter() - begun)
+    return statistics.median(seconds)
