@@ -50,6 +50,18 @@ def rows(path, columns):
 # --- What is named exists -------------------------------------------------------------------------
 
 
+def test_every_guarantee_names_its_code_and_tests_that_exist():
+    table = [row for row in rows(SECURITY, 4) if row[0].isdigit()]
+    assert {row[0] for row in table} == set(re.findall(r"^(\d)\. \*", text(SECURITY), re.MULTILINE))
+    for _, _, enforced, attacked in table:
+        for path in enforced.replace("`", "").split(", "):
+            assert (ROOT / path).is_file(), path
+        named = re.findall(r"(tests/[a-z_/]+\.py)::(test_\w+)", attacked)
+        assert len(named) == attacked.count("::") > 0
+        for path, name in named:
+            assert re.search(rf"^def {name}\(", text(ROOT / path), re.MULTILINE), name
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)]+)\)", without_code(path)):
