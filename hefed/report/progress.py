@@ -50,7 +50,7 @@ class Progress:
         self._started = self._last_line = time.monotonic()
         self._heading = ""
         self._spinner = Spinner("dots", text="starting")
-        self._live = Live(self._spinner, console=console, transient=True) if console.is_terminal else None
+        self._live = Live(self._spinner, console=console, refresh_per_second=10, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> "Progress":
         if self._live:
