@@ -50,7 +50,8 @@ class Progress:
         self._started = self._last_line = time.monotonic()
         self._heading = ""
         self._spinner = Spinner("dots", text="starting")
-        self._live = Live(self._spinner, console=console, refresh_per_second=10, transient=True) if console.is_terminal else None
+        live = Live(self._spinner, console=console, refresh_per_second=10, transient=True)
+        self._live = live if console.is_terminal else None
 
     def __enter__(self) -> "Progress":
         if self._live:
