@@ -51,7 +51,7 @@ def cases(full: bool, *, by_parties: bool, by_engine: bool) -> list[Case]:
         for profile in PROFILES
         for values in (FULL if full else SHORT)
         for parties in (MANY if full and by_parties else FEW)
-        for engine in (ENGINES if by_engine and parties == 3 else ("vectorised",))
+        for engine in (ENGINES if by_engine else ("vectorised",))
     ]
 
 

@@ -61,7 +61,7 @@ def write_answers(
     """The length of the sealed header (u32, little-endian), the header in CBOR, sealed as part 0, and the answers one
     after another, each group sealed as the next part.
 
-    Answers come in the groups of `packing.group_sizes`, and only one group at a time is there in the clear.
+    Answers come in the groups of `packing.group_sizes`; only one group at a time need be there in the clear.
     """
     header = _Header(
         answers=[list(subset) for subset, _ in full],
