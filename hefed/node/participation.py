@@ -24,6 +24,9 @@ from hefed.protocol.rules import Phase
 
 log = logging.getLogger(__name__)
 
+OWN = 4
+"""Messages of our own that are kept as they were made: of those, the bytes say enough."""
+
 
 class Participation:
     """One study. `received` counts the entries of the record that are here, `to_send` is the next of our messages."""
@@ -48,6 +51,7 @@ class Participation:
         self._member: Member | None = None
         self._decided = self._lost = False
         self._complaint = ""
+        self._own: dict[bytes, m.Message] = {}
 
     @property
     def board(self) -> Board:
@@ -115,6 +119,12 @@ class Participation:
         if self.to_send > self._store.count_sent(self.study) and not self.ended and not self._lost:
             self._lost = True
             log.error("study %s: the state that %s had of it is lost; it will refuse", self.title, self._name)
+
+    def read(self, envelope: bytes) -> m.Message:
+        """The message in these bytes, its signature verified; of our own that come back, that they are the same bytes
+        is enough. Raises ProtocolError.
+        """
+        return self._own.get(envelope) or m.read_message(envelope, self.roster)
 
     def follow(self, message: m.Message, attachments: tuple[bytes, ...]) -> None:
         """The next entry of the record, which is stored already."""
@@ -220,7 +230,7 @@ class Participation:
         )
 
     def _outgoing(self, stored: StoredMessage) -> Outgoing:
-        return Outgoing(stored.key, m.read_message(stored.envelope, self.roster), stored.attachments)
+        return Outgoing(stored.key, self.read(stored.envelope), stored.attachments)
 
     def _take_part(self) -> None:
         """Becomes a member, who is shown the record from its beginning."""
@@ -246,10 +256,16 @@ class Participation:
         for message in outgoing:
             if self._store.recall(self.study, message.key) is None:
                 self._store.remember(self.study, message.key, message.message.envelope, message.attachments)
+                self._note_own(message.message)
                 if isinstance(message.message.content, m.Refusal):
                     log.warning("study %s: refused: %s", self.title, message.message.content.words)
                 else:
                     log.info("study %s: %s", self.title, message.key)
+
+    def _note_own(self, message: m.Message) -> None:
+        self._own[message.envelope] = message
+        if len(self._own) > OWN:
+            del self._own[next(iter(self._own))]
 
     def forget(self) -> None:
         """Erases the study's keys from memory, as far as Python allows; it cannot go on in this process."""

@@ -217,7 +217,7 @@ class RegionNode:
             return
         envelope, attachments = frames[0], frames[1:]
         try:
-            message = m.read_message(envelope, running.roster)
+            message = running.read(envelope)
         except ProtocolError as error:
             running.decline(f"what the aggregator passed on cannot be used: {error}")
             return

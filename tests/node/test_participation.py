@@ -10,6 +10,7 @@ from hefed.node.identity import Identity
 from hefed.node.participation import Participation
 from hefed.node.store import Store
 from hefed.protocol import messages as m
+from hefed.protocol.errors import SignatureError
 from hefed.study import Study
 from tests.node.asking import Region, ask
 from tests.node.runs import EXAMPLES
@@ -96,3 +97,19 @@ def test_before_an_approval_nothing_of_the_table_is_read_or_kept(
     region.decide("approved")
     made.decide()
     assert list(tmp_path.rglob("study-keys/*"))  # the control
+
+
+def test_our_own_message_that_comes_back_is_known_by_its_bytes_and_an_altered_one_is_not(
+    region: Region, part: tuple[Participation, Store]
+) -> None:
+    made, store = part
+    region.decide("approved")
+    made.decide()
+    approval = store.recall(region.asked.study, "approval")
+    assert approval is not None
+    assert made.read(approval.envelope) is made.read(approval.envelope)  # as it was made, not read again
+    assert made.read(approval.envelope) == m.read_message(approval.envelope, region.asked.roster)
+    altered = bytearray(approval.envelope)
+    altered[-1] ^= 1
+    with pytest.raises(SignatureError):
+        made.read(bytes(altered))

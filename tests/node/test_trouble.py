@@ -69,12 +69,16 @@ class Here:
         """A TCP server that is no aggregator."""
         listener = self._stack.enter_context(closing(socket.create_server(("127.0.0.1", 0))))
 
+        def serve_one(near: socket.socket) -> None:
+            with suppress(OSError):  # whoever has read enough hangs up first
+                serve(near)
+
         def accept() -> None:
             with suppress(OSError):
                 while True:
                     near, _ = listener.accept()
                     self._stack.callback(near.close)
-                    threading.Thread(target=serve, args=(near,), daemon=True).start()
+                    threading.Thread(target=serve_one, args=(near,), daemon=True).start()
 
         threading.Thread(target=accept, daemon=True).start()
         return f"127.0.0.1:{listener.getsockname()[1]}"
