@@ -20,7 +20,7 @@ from hefed.node.federation import read_bounded
 from hefed.node.identity import FILE as IDENTITY
 from hefed.node.identity import Identity
 from hefed.node.process import ROSTER
-from hefed.node.store import FILE, StudyFacts, study_facts
+from hefed.node.store import FILE, StoredEntry, StudyFacts, study_facts
 from hefed.protocol import codec
 from hefed.protocol import messages as m
 from hefed.protocol.errors import EncodingError, ProtocolError
@@ -96,6 +96,33 @@ class History:
         """
         for facts in study_facts(self._rows):
             yield StudyHistory(facts, self._definition(facts.study), tuple(self._departures(facts.study, own_name)))
+
+    def record(self, study: bytes) -> Iterator[StoredEntry]:
+        """All entries of a study's record, in order, with the attachments that are kept, one entry at a time."""
+        for number, kind, at in self._rows("SELECT number, kind, at FROM entry WHERE study = ? ORDER BY number", study):
+            ((envelope,),) = self._rows("SELECT envelope FROM entry WHERE study = ? AND number = ?", study, number)
+            of_it = "SELECT data FROM attachment WHERE study = ? AND number = ? ORDER BY position"
+            yield StoredEntry(number, kind, at, envelope, tuple(data for (data,) in self._rows(of_it, study, number)))
+
+    def unrecorded(self, study: bytes) -> list[bytes]:
+        """The envelopes of this home's own messages that are not in its record, in order."""
+        rows = self._rows(
+            "SELECT envelope FROM sent WHERE study = ? AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.study = "
+            "sent.study AND entry.envelope = sent.envelope) ORDER BY number",
+            study,
+        )
+        return [envelope for (envelope,) in rows]
+
+    def find(self, wanted: str) -> StudyFacts:
+        """The study of that name, or whose hash begins so. Raises NodeError unless there is just one."""
+        facts = study_facts(self._rows)
+        found = [one for one in facts if one.name == wanted or _begins_with(one.study, wanted)]
+        if len(found) == 1:
+            return found[0]
+        known = ", ".join(f"{one.name or 'of unknown name'} ({one.study.hex()[:8]})" for one in found or facts)
+        if found:
+            raise NodeError(f"{quoted(wanted)} may be any of {known}; give more digits of the hash")
+        raise NodeError(f"no study {quoted(wanted)} is known here; there {'are ' + known if known else 'is none yet'}")
 
     def _departures(self, study: bytes, own_name: str | None) -> Iterator[Departure]:
         rows = self._rows(

@@ -12,11 +12,13 @@ import sys
 import time
 from pathlib import Path
 
+from hefed.node import transcripts
 from hefed.node.decision import Decision, Decisions
 from hefed.node.errors import NodeError
 from hefed.node.files import LOCK, lock_folder, make_private_folder
 from hefed.node.identity import Identity
 from hefed.node.process import ROSTER, ProcessConfig, destroy_secrets
+from hefed.node.store import FILE as STATE
 from hefed.protocol.messages import printable
 from hefed.protocol.roster import Role, Roster
 from hefed.study import Study
@@ -56,6 +58,7 @@ class Parties:
     def _make(self) -> None:
         roles = {name: self._roles(name) for name in self.study.members}
         identities = {name: Identity.create(self._new_folder(name)) for name in (AGGREGATOR, *roles)}
+        self._identities = identities
         self.analyst = Identity.passing()  # its process is ours
         members = [identities[name].member(name, part) for name, part in roles.items()]
         members.append(identities[AGGREGATOR].member(AGGREGATOR, ("aggregator",)))
@@ -180,6 +183,15 @@ class Parties:
                 self.last_words(AGGREGATOR).partition("CRITICAL ")[2] or f"see {self.folder / AGGREGATOR / 'log.txt'}"
             )
             raise NodeError(f"the aggregator has stopped: {words}")
+
+    def write_transcripts(self, folder: Path, study: bytes) -> None:
+        """What each party kept of a study, signed by it, once all have been stopped. Raises NodeError."""
+        homes = {
+            name: (self.folder / name, one.sign_statement)
+            for name, one in self._identities.items()
+            if (self.folder / name / STATE).exists()
+        }
+        transcripts.write_all(folder, homes, study, self.roster)
 
     def stop(self) -> None:
         """Ends all processes, in order, by force if need be."""

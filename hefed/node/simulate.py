@@ -14,6 +14,7 @@ from hefed.node.files import LOCK
 from hefed.node.following import Watcher, document_of, finding_of
 from hefed.node.link import MemberLink
 from hefed.node.parties import ANALYST, Parties
+from hefed.node.transcripts import FOLDER
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
 from hefed.protocol.rules import Phase
@@ -77,7 +78,11 @@ def run(
         _endpoint(parties)
         if result.exists():  # an earlier answer must not pass for this study's
             result.replace(out / "result.previous.json")
-        board = follow(parties, submission, watcher)
+        try:
+            board = follow(parties, submission, watcher)
+        finally:
+            parties.stop()
+            parties.write_transcripts(out / FOLDER, submission.study)
         finding = finding_of(board, submission, watcher.lost)
         document = document_of(study, board, watcher, finding)
     try:

@@ -28,3 +28,7 @@ class RosterError(ProtocolError):
 
 class EquivocationError(ProtocolError):
     """Members were shown different things, or one member signed two: whoever relays or signs is at fault."""
+
+
+class TranscriptError(ProtocolError):
+    """A transcript that is not as its party signed it."""

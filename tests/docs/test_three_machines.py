@@ -236,6 +236,13 @@ def test_a_study_from_the_page_gives_the_answer_of_r_to_the_analyst_alone(machin
     assert "approved by hand" in said or "by hand, signed" in said
     assert "sealed to analyst" in said
 
+    transcript, audit = commands["Afterwards"]
+    for member in ("halland", "aggregator"):
+        assert machines.run(transcript, member).strip() == f"{member}.transcript"
+    said = " ".join(machines.run(audit, "halland").split())
+    assert "11 sums, each over the patients of halland, kronoberg, orebro together" in said
+    assert said.endswith("All is well: every rule that can be checked from outside was kept.")
+
 
 def test_a_refusal_from_the_page_reaches_the_analyst_in_words(machines: Machines) -> None:
     commands = page()

@@ -1,0 +1,139 @@
+"""Transcripts: what a member kept of a study, written into a file that it signs; and files to be audited.
+
+Relies on `history` for reading a home's state while its process runs, and on `protocol.transcript` for the form.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from hefed.node.errors import NodeError
+from hefed.node.federation import shown
+from hefed.node.files import flush_folder
+from hefed.node.history import History
+from hefed.node.home import Home
+from hefed.protocol import messages as m
+from hefed.protocol.errors import ProtocolError
+from hefed.protocol.roster import Roster
+from hefed.protocol.transcript import Head, TranscriptReader, TranscriptWriter
+
+SUFFIX = ".transcript"
+FOLDER = "transcripts"
+"""Where `hefed simulate` leaves one file a party."""
+
+Sign = Callable[[str, bytes], bytes]
+
+
+def write_transcript(state: Path, head: Head, sign: Sign, to: Path) -> None:
+    """Writes a new file with the record that the state in a folder has of a study.
+
+    Raises NodeError when there is such a file, when nothing is kept of the study, or when the disk refuses.
+    """
+    partial = to.with_name(to.name + ".partial")
+    try:
+        with History(state) as history, open(partial, "wb") as file:
+            writer, entries = TranscriptWriter(file, head), 0
+            for entry in history.record(head.study):
+                writer.add(entry.number, entry.at, m.read_message(entry.envelope, head.roster), entry.attachments)
+                entries += 1
+            for envelope in history.unrecorded(head.study):
+                writer.add_unrecorded(envelope)
+            writer.finish(sign)
+            file.flush()
+            os.fsync(file.fileno())
+        if not entries:
+            raise NodeError(f"{shown(state)} keeps no message of that study any more, so there is no transcript of it")
+        os.link(partial, to)  # unlike a rename it never replaces a file
+        flush_folder(to.parent)
+    except ProtocolError as error:
+        raise NodeError(f"{shown(state)} holds what is no record of that study: {error}") from error
+    except FileExistsError:
+        raise NodeError(f"{shown(to)} is there already; name another file") from None
+    except OSError as error:
+        raise NodeError(f"{shown(to)} cannot be written: {_reason(error)}; mend that and try again") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def export(folder: Path, wanted: str, to: Path | None) -> Path:
+    """Writes the transcript of a home's study, which is named by its name or the beginning of its hash; returns the
+    file, in the folder of now unless given. Raises NodeError.
+    """
+    home = Home(folder)
+    in_force = home.in_force()
+    with History(folder) as history:
+        study = history.find(wanted).study
+        invitation = next((entry.envelope for entry in history.record(study)), None)
+    if in_force is None or invitation is None:
+        raise NodeError(f"{shown(folder)} keeps no message of that study, so there is no transcript of it")
+    roster = _roster_of(invitation, [in_force, *(signed.roster for signed in home.signed().values())])
+    name = home.card().name
+    path = to or Path(f"{name}-{study.hex()[:8]}{SUFFIX}")
+    write_transcript(folder, Head(name, study, roster), home.identity.sign_statement, path)
+    return path
+
+
+def _roster_of(invitation: bytes, rosters: Sequence[Roster]) -> Roster:
+    """The roster that an invitation was made under."""
+    for roster in rosters:
+        with suppress(ProtocolError):
+            content = m.read_message(invitation, roster).content
+            if isinstance(content, m.Invitation) and content.roster == roster.digest:
+                return roster
+    raise NodeError("the roster that the study was made under is not in this home; it was made before this home was")
+
+
+def write_all(folder: Path, homes: Mapping[str, tuple[Path, Sign]], study: bytes, roster: Roster) -> None:
+    """Writes the transcript of each party that knows of a study into a folder; those of an earlier study go.
+
+    `homes` has the folder of each party's state, and what signs for it. Raises NodeError.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+        for old in folder.glob(f"*{SUFFIX}"):
+            old.unlink()
+    except OSError as error:
+        raise NodeError(f"{shown(folder)} cannot be used: {_reason(error)}; mend that and run again") from error
+    for name, (state, sign) in homes.items():
+        with History(state) as history:
+            known = any(True for _ in history.record(study))
+        if known:
+            write_transcript(state, Head(name, study, roster), sign, folder / f"{name}{SUFFIX}")
+
+
+@contextmanager
+def opened(paths: Sequence[Path]) -> Iterator[list[tuple[str, TranscriptReader]]]:
+    """The transcripts in these files and folders, each with a name for people. Raises NodeError when there is none, or
+    one that does not begin as a transcript does.
+    """
+    with ExitStack() as stack:
+        readers = []
+        for path in _files(paths):
+            try:
+                file = stack.enter_context(open(path, "rb"))
+            except OSError as error:
+                raise NodeError(f"{shown(path)} cannot be read: {_reason(error)}; check the name") from error
+            try:
+                readers.append((path.name, TranscriptReader(file)))
+            except ProtocolError as error:
+                raise NodeError(f"{shown(path)} is no transcript: {error}; ask for the file again") from error
+        yield readers
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    files: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        there = sorted([*path.glob(f"*{SUFFIX}"), *path.glob(f"{FOLDER}/*{SUFFIX}")])
+        if not there:
+            raise NodeError(f"no file in {shown(path)} ends in {SUFFIX}; name transcripts, or a folder of them")
+        files += there
+    return files
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or "unknown reason").lower()

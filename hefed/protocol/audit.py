@@ -1,0 +1,341 @@
+"""The audit of a study from its parties' transcripts. It needs no secret.
+
+Every transcript is replayed on a `Board`, so by the rules that the parties themselves follow; where contributions are
+kept, sums and check values are computed again; then the transcripts are compared. What cannot be seen from outside is
+said in `protocols/transcript.md`: what was encrypted, and what was opened.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from hefed.crypto.contribution import RunningSum, check_value, verify_checks
+from hefed.crypto.errors import CryptoError, MalformedError
+from hefed.protocol import messages as m
+from hefed.protocol.board import Board
+from hefed.protocol.errors import ProtocolError, TranscriptError
+from hefed.protocol.messages import Message
+from hefed.protocol.record import RoundRecord
+from hefed.protocol.roster import Roster
+from hefed.protocol.rules import Phase
+from hefed.protocol.transcript import Recorded, TranscriptReader
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A broken rule, and the party that it names."""
+
+    rule: str
+    """A short name: transcript, message, sum, check value, label, relay, signature."""
+    party: str
+    where: str
+    """Whose transcript, and which entry of it."""
+    words: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """A sum that was given to readers."""
+
+    round: int
+    purpose: str
+    values: int
+    contributors: tuple[str, ...]
+    keyholders: tuple[str, ...]
+    """Those that answered."""
+    readers: tuple[str, ...]
+    at: float
+    """When it was in the record, by the clock of the transcript's party."""
+    added_again: bool
+    """Whether the contributions were at hand, so that the sum was computed from them once more."""
+    checked_again: tuple[str, ...]
+    """The contributors whose check values were computed from their contributions once more."""
+
+
+@dataclass
+class Replayed:
+    """What one transcript showed."""
+
+    name: str
+    party: str
+    roster: Roster
+    study: bytes
+    board: Board
+    digests: list[bytes] = field(default_factory=list)
+    messages: list[tuple[str, str, bytes]] = field(default_factory=list)
+    """Of each entry the sender, its kind, and what its chain goes on from."""
+    releases: list[Release] = field(default_factory=list)
+    unrecorded: tuple[Message, ...] = ()
+    whole: bool = False
+    """Whether it was read to its signed end."""
+    findings: list[Finding] = field(default_factory=list)
+
+
+@dataclass
+class StudyAudit:
+    """What the transcripts of one study show together."""
+
+    study: bytes
+    replayed: list[Replayed]
+    findings: list[Finding]
+
+    @property
+    def board(self) -> Board:
+        """The longest record."""
+        return max(self.replayed, key=lambda one: len(one.digests)).board
+
+    @property
+    def releases(self) -> list[Release]:
+        """Of each release what the transcript that shows most says of it."""
+        best: dict[int, Release] = {}
+        for one in self.replayed:
+            for release in one.releases:
+                known = best.get(release.round)
+                if known is None or (release.added_again, release.checked_again) > (
+                    known.added_again,
+                    known.checked_again,
+                ):
+                    best[release.round] = release
+        return [best[number] for number in sorted(best)]
+
+
+def audit(transcripts: Iterable[tuple[str, TranscriptReader]]) -> list[StudyAudit]:
+    """The audit of every study of these transcripts, each with a name for people. Findings are in the order of their
+    entries, transcript by transcript, so the first one is the first broken rule.
+    """
+    studies: dict[bytes, list[Replayed]] = {}
+    for name, reader in transcripts:
+        replayed = _Replay(name, reader).run()
+        studies.setdefault(replayed.study, []).append(replayed)
+    audits = []
+    for study, replayed_ones in studies.items():
+        findings = [finding for one in replayed_ones for finding in one.findings]
+        audits.append(StudyAudit(study, replayed_ones, findings + list(_compared(replayed_ones))))
+    return audits
+
+
+class _Replay:
+    """One transcript, replayed."""
+
+    def __init__(self, name: str, reader: TranscriptReader) -> None:
+        head = reader.head
+        self._reader = reader
+        self._seen = Replayed(name, head.party, head.roster, head.study, Board(head.roster, head.study))
+        self._board = self._seen.board
+        self._sum: RunningSum | None = None
+        self._total: bytes | None = None
+        self._contributions: dict[str, Recorded] = {}
+        self._checked: set[str] = set()
+        self._labels: set[bytes] = set()
+
+    def run(self) -> Replayed:
+        seen, stopped = self._seen, False
+        try:
+            for recorded in self._reader:
+                seen.digests.append(recorded.message.digest)
+                body = recorded.message.body
+                seen.messages.append((body.sender, body.kind, body.previous))
+                if not stopped:
+                    stopped = not self._post(recorded)
+            seen.unrecorded, seen.whole = tuple(self._reader.unrecorded), True
+            self._look_at_unrecorded()
+        except TranscriptError as error:
+            self._find("transcript", seen.party, len(seen.digests), f"this transcript is not as it was signed: {error}")
+        return seen
+
+    def _find(self, rule: str, party: str, number: int, words: str) -> None:
+        self._seen.findings.append(Finding(rule, party, f"{self._seen.name}, entry {number}", words))
+
+    def _post(self, recorded: Recorded) -> bool:
+        """Whether the record can be followed further."""
+        message, board = recorded.message, self._board
+        try:
+            board.post(message)
+        except ProtocolError as error:
+            self._find("message", message.sender, recorded.number, str(error))
+            return False
+        content = message.content
+        steps: dict[type[m.Content], Callable[[Recorded], None]] = {
+            m.Contribution: self._contribution,
+            m.Open: self._open,
+            m.Check: self._check,
+            m.Sum: self._sum_up,
+        }
+        step = steps.get(type(content))
+        if step is not None:
+            step(recorded)
+        return True
+
+    def _contribution(self, recorded: Recorded) -> None:
+        board, content, sender = self._board, recorded.message.content, recorded.message.sender
+        assert isinstance(content, m.Contribution)  # noqa: S101  the caller looked
+        if len(board.round.contributions) == 1:
+            if content.label in self._labels:
+                self._find("label", sender, recorded.number, f"{sender} encrypts a second time under a label")
+            self._labels.add(content.label)
+            self._sum = self._total = None
+            self._contributions, self._checked = {}, set()
+        packed = self._reader.attachment(recorded, 0)
+        if packed is None:
+            return
+        self._contributions[sender] = recorded
+        try:
+            if self._sum is None:
+                self._sum = RunningSum(board.profile, board.use(content))
+            self._sum.add(packed)
+        except MalformedError as error:
+            self._find("message", sender, recorded.number, f"the contribution of {sender} is malformed: {error}")
+
+    def _open(self, recorded: Recorded) -> None:
+        content, record = recorded.message.content, self._board.round
+        assert isinstance(content, m.Open)  # noqa: S101  the caller looked
+        if self._sum is not None and self._sum.count == len(record.contributions) and len(record.opens) == 1:
+            self._total = self._sum.packed()
+            if m.Attachment.of(self._total).sha256 != content.total:
+                self._find(
+                    "sum",
+                    recorded.message.sender,
+                    recorded.number,
+                    f"the sum that {recorded.message.sender} names in round {record.number} is not that of the "
+                    "contributions",
+                )
+
+    def _check(self, recorded: Recorded) -> None:
+        content, sender = recorded.message.content, recorded.message.sender
+        assert isinstance(content, m.Check)  # noqa: S101  the caller looked
+        record = self._board.rounds[content.round]
+        if record.sum is not None or sender not in self._contributions:
+            return
+        packed = self._reader.attachment(self._contributions[sender], 0)
+        if packed is None:
+            return
+        try:
+            right = check_value(self._board.profile, packed, record.first.values, record.list_digest)
+        except MalformedError:
+            return  # found already, as a malformed contribution
+        self._checked.add(sender)
+        if content.value != right:
+            self._find(
+                "check value",
+                sender,
+                recorded.number,
+                f"the check value that {sender} signed in round {record.number} is not that of its contribution",
+            )
+
+    def _sum_up(self, recorded: Recorded) -> None:
+        content, sender = recorded.message.content, recorded.message.sender
+        assert isinstance(content, m.Sum)  # noqa: S101  the caller looked
+        record = self._board.rounds[content.round]
+        if self._total is None:
+            self._verify_by_check_values(recorded, record)
+        self._seen.releases.append(
+            Release(
+                record.number,
+                record.first.purpose,
+                record.first.values,
+                tuple(sorted(record.contributions)),
+                tuple(sorted(record.answers)),
+                tuple(sorted(self._board.study.readers)),
+                recorded.at,
+                self._total is not None,
+                tuple(sorted(self._checked)),
+            )
+        )
+        if not self._board.covers(set(record.answers)):
+            self._find(
+                "message", sender, recorded.number, f"{sender} closes round {record.number} with too few answers"
+            )
+
+    def _verify_by_check_values(self, recorded: Recorded, record: RoundRecord) -> None:
+        """Without the contributions, the signed check values still say whether this is their sum."""
+        attachments = [self._reader.attachment(recorded, i) for i in range(len(recorded.places))]
+        if not attachments or any(data is None for data in attachments):
+            return
+        total, *gone = [data for data in attachments if data is not None]
+        profile, values, digest = self._board.profile, record.first.values, record.list_digest
+        absent = record.sum.absent if record.sum is not None else []
+        try:
+            checks = {name: check.value for name, check in record.checks.items()}
+            checks |= {
+                name: check_value(profile, packed, values, digest) for name, packed in zip(absent, gone, strict=True)
+            }
+            verify_checks(profile, total, values, digest, [checks[name] for name in sorted(checks)])
+        except CryptoError as error:
+            self._find("sum", recorded.message.sender, recorded.number, f"round {record.number}: {error}")
+
+    def _look_at_unrecorded(self) -> None:
+        """A message of the party's own that is not in the record must at least be its own, of this study, and go on
+        from its last one.
+        """
+        seen = self._seen
+        previous = self._board.last_digest.get(seen.party, m.ZERO_HASH)
+        for message in seen.unrecorded:
+            if (message.sender, message.body.study, message.body.previous) != (seen.party, seen.study, previous):
+                self._find(
+                    "signature",
+                    seen.party,
+                    len(seen.digests),
+                    f"a '{message.body.kind}' that {message.sender} signed has no place after its other messages",
+                )
+                return
+            previous = message.digest
+
+
+def _compared(replayed: list[Replayed]) -> Iterable[Finding]:
+    """What two transcripts show that cannot both be: who relayed or signed two things."""
+    first = max(replayed, key=lambda one: len(one.digests))
+    for other in replayed:
+        if other.roster.digest != first.roster.digest:
+            yield Finding(
+                "roster",
+                other.party,
+                other.name,
+                f"{other.party} and {first.party} have different rosters: {other.roster.fingerprint} and "
+                f"{first.roster.fingerprint}",
+            )
+            continue
+        pairs = zip(first.digests, other.digests, strict=False)
+        place = next((i for i, (mine, its) in enumerate(pairs) if mine != its), None)
+        if place is None:
+            continue
+        yield _split(first, other, place)
+    yield from _forked(replayed)
+
+
+def _split(first: Replayed, other: Replayed, place: int) -> Finding:
+    aggregator = first.roster.aggregator.name
+    shown = " and ".join(
+        f"{one.party} a '{one.messages[place][1]}' of {one.messages[place][0]}" for one in (first, other)
+    )
+    return Finding(
+        "relay",
+        aggregator,
+        f"{first.name} and {other.name}, entry {place}",
+        f"{aggregator} showed different records: {shown}",
+    )
+
+
+def _forked(replayed: list[Replayed]) -> Iterable[Finding]:
+    """A member that signed two messages that go on from the same one."""
+    follows: dict[tuple[str, bytes], tuple[bytes, str]] = {}
+    told: set[str] = set()
+    for one in replayed:
+        chains = [
+            (sender, previous, digest) for (sender, _, previous), digest in zip(one.messages, one.digests, strict=True)
+        ]
+        chains += [(message.sender, message.body.previous, message.digest) for message in one.unrecorded]
+        for sender, previous, digest in chains:
+            known, where = follows.setdefault((sender, previous), (digest, one.name))
+            if known != digest and sender not in told:
+                told.add(sender)
+                yield Finding(
+                    "signature", sender, f"{where} and {one.name}", f"{sender} signed two messages for one place"
+                )
+
+
+def unfinished(board: Board) -> str | None:
+    """What a study that has not ended waits for, in words; None when it has ended."""
+    if board.phase is Phase.ENDED:
+        return None
+    if board.phase is Phase.INVITATION:
+        return "its invitation is not in the record"
+    return f"it stands in phase {board.phase} and waits for {', '.join(board.missing()) or 'nobody'}"

@@ -1,0 +1,94 @@
+"""`hefed audit`, as whoever audits a study meets it: on the transcripts that `hefed simulate` leaves."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.node.runs import REGIONS, hefed, secret_files, study_file
+
+PARTIES = ("aggregator", *REGIONS)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a simulation that found its result."""
+    folder = tmp_path_factory.mktemp("audited")
+    ended = hefed("simulate", study_file(folder, security='engine = "vectorised"'), "--out", folder / "out")
+    assert ended.code == 0, ended.err
+    return folder / "out"
+
+
+def audited(*paths: Path) -> tuple[int, dict[str, Any]]:
+    ended = hefed("audit", "--json", *paths)
+    assert ended.err == ""
+    return ended.code, json.loads(ended.out)
+
+
+def test_a_simulation_leaves_one_transcript_a_party_and_no_secret(out: Path) -> None:
+    assert sorted(path.name for path in (out / "transcripts").iterdir()) == [
+        f"{name}.transcript" for name in sorted(PARTIES)
+    ]
+    assert secret_files(out) == []
+
+
+def test_the_audit_says_what_was_released_to_whom(out: Path) -> None:
+    ended = hefed("audit", out)
+    assert (ended.code, ended.err) == (0, "")
+    said = " ".join(ended.out.split())
+    assert "Transcript of aggregator: 139 messages, signed, whole" in said
+    assert "Released, to halland, kronoberg, orebro only: 11 sums, each over the patients of halland, kronoberg" in said
+    assert "All is well: every rule that can be checked from outside was kept." in said
+    assert max(map(len, ended.out.splitlines())) <= 80
+
+
+def test_programs_get_the_same(out: Path) -> None:
+    code, document = audited(out)
+    (study,) = document["studies"]
+    assert (code, document["ok"], study["findings"], study["unfinished"]) == (0, True, [], None)
+    assert [one["party"] for one in study["transcripts"]] == sorted(PARTIES)
+    assert [one["round"] for one in study["releases"]] == list(range(11))
+    assert all(one["added_again"] and one["checked_again"] == list(REGIONS) for one in study["releases"])
+    assert study["outcome"]["how"] == "result"
+
+
+def test_one_regions_transcript_alone_is_audited_too(out: Path) -> None:
+    ended = hefed("audit", out / "transcripts" / "orebro.transcript")
+    assert ended.code == 0
+    assert "Not added again: no transcript here holds those contributions" in " ".join(ended.out.split())
+
+
+def test_an_altered_transcript_names_its_party(out: Path, tmp_path: Path) -> None:
+    shutil.copytree(out / "transcripts", tmp_path / "transcripts")
+    path = tmp_path / "transcripts" / "kronoberg.transcript"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    ended = hefed("audit", tmp_path)
+    assert ended.code == 1
+    assert "NOT WELL: 1 broken rule; the first names kronoberg." in ended.out
+    assert "Transcript of kronoberg:" in ended.out
+    code, document = audited(tmp_path)
+    assert (code, document["ok"]) == (1, False)
+    assert [(one["rule"], one["party"]) for one in document["studies"][0]["findings"]] == [("transcript", "kronoberg")]
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda path: path.mkdir(), "no file in {} ends in .transcript; name transcripts, or a folder of them"),
+        (
+            lambda path: path.write_bytes(b"hello, world"),
+            "{} is no transcript: frame 1 cannot be as its party wrote it",
+        ),
+        (lambda path: None, "{} cannot be read: no such file or directory; check the name"),
+    ],
+)
+def test_what_is_no_transcript_is_one_sentence(make: Any, sentence: str, tmp_path: Path) -> None:
+    make(tmp_path / "given")
+    ended = hefed("audit", tmp_path / "given")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(f"hefed: {sentence.format(tmp_path / 'given')}")
+    assert len(ended.err.splitlines()) == 1
