@@ -113,6 +113,7 @@ class Opening:
         self._added: set[Subset] = set()
         self._sum: packing.PackedSum | None = None
         self._digest: bytes | None = None
+        self._packed: bytes | None = None
         self._usable = True
 
     def add(self, subset: Subset, groups: Iterable[Buffer]) -> bytes:
@@ -139,8 +140,10 @@ class Opening:
         self._usable = True
         return digest
 
-    def open(self, total: bytes) -> OpenedIntegers:
+    def open(self, total: bytes, *, keep: bool = False) -> OpenedIntegers:
         """The integers that a sum holds, once there is an answer for every set; to be called once.
+
+        `keep` says whether `packed` is wanted afterwards.
 
         Raises OpeningError if an answer is missing, or if an integer is outside the range of right sums,
         MalformedError if the sum is not well packed.
@@ -148,6 +151,19 @@ class Opening:
         missing = [t for t in self._needed if t not in self._added]
         if missing:
             raise OpeningError(f"no answer for the sets {missing}; a keyholder outside each of them has to give one")
+        return self._open(total, keep)
+
+    def open_again(self, opened: bytes) -> OpenedIntegers:
+        """The integers of a sum that somebody has opened before, from what they are modulo Q; needs no answer, and is
+        called in place of `add` and `open`.
+
+        Raises OpeningError and MalformedError as `open`.
+        """
+        if self._added:
+            raise OpeningError("a sum that is opened again needs no answer")
+        return self._open(opened, keep=False)
+
+    def _open(self, total: bytes, keep: bool) -> OpenedIntegers:
         self._require_usable()
         self._usable = False
         profile, running = self._label.profile, self._running_sum()
@@ -163,8 +179,17 @@ class Opening:
                 f"opened integer {beyond} is outside the range of right sums: "
                 "a contribution, the sum or an answer is wrong"
             )
-        self._digest = digest
+        self._digest, self._packed = digest, running.packed() if keep else None
         return OpenedIntegers(limbs)
+
+    @property
+    def packed(self) -> bytes:
+        """The opened integers modulo Q, packed as a contribution: what `open_again` takes. Raises OpeningError before
+        `open`, and when they were not to be kept.
+        """
+        if self._packed is None:
+            raise OpeningError("this sum is not opened, or was not to be kept")
+        return self._packed
 
     @property
     def digest(self) -> bytes:

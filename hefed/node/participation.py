@@ -7,6 +7,7 @@ again is shown the stored record and stands where it stood. Relies on `protocol.
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 
 from hefed.node.consent import Consent
 from hefed.node.decision import DecisionError
@@ -227,6 +228,7 @@ class Participation:
             previous=self._outgoing(store.sent(study, sent - 1)).message.digest if sent else m.ZERO_HASH,
             prepare=lambda board: self._consent.prepare(board, vault),
             threads=self._threads,
+            keep=partial(store.keep_opened, study),
         )
 
     def _outgoing(self, stored: StoredMessage) -> Outgoing:

@@ -36,12 +36,14 @@ CREATE TABLE sent (study BLOB, number INTEGER, key TEXT, envelope BLOB, made REA
     PRIMARY KEY (study, number), UNIQUE (study, key));
 CREATE TABLE sent_attachment (study BLOB, number INTEGER, position INTEGER, data BLOB,
     PRIMARY KEY (study, number, position));
+CREATE TABLE opened (study BLOB, number INTEGER, packed BLOB, PRIMARY KEY (study, number));
 CREATE TABLE secret (study BLOB, name TEXT, sealed BLOB, PRIMARY KEY (study, name)) WITHOUT ROWID;
 PRAGMA user_version = {VERSION};
 """
 """Times are seconds since 1970. `ended_at` is null while a study runs. `kept` says what there is of a study: 2 all of
 it, 1 its messages without their attachments, 0 nothing but that it took place. `made` is when a message was stored and
 `left_at` when it was first handed to the connection; null in messages of form 1 stands for times that were not kept.
+`opened` has what a reader opened, by round.
 """
 
 _TO_2 = """
@@ -54,6 +56,7 @@ INSERT INTO study (study, began, ended_at)
     FROM study_1;
 DROP TABLE study_1;
 CREATE INDEX entry_sender ON entry (study, sender);
+CREATE TABLE opened (study BLOB, number INTEGER, packed BLOB, PRIMARY KEY (study, number));
 ALTER TABLE sent ADD COLUMN made REAL;
 ALTER TABLE sent ADD COLUMN left_at REAL;
 ALTER TABLE sent ADD COLUMN left_to TEXT;

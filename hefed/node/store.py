@@ -221,7 +221,7 @@ class Store:
         self._write("UPDATE study SET kept = 0 WHERE kept > 0 AND ended_at < ?", records_before)
         self.commit()
         # What is to go is found by that mark, so a kill in between leaves the rest to the next time.
-        for table in ("attachment", "sent_attachment"):
+        for table in ("attachment", "sent_attachment", "opened"):
             self._delete_by_message(table, kept_below=2)
         for table in ("entry", "sent"):
             self._delete_by_message(table, kept_below=1)
@@ -301,6 +301,10 @@ class Store:
     def _attachments(self, table: str, study: bytes, number: int) -> tuple[bytes, ...]:
         statement = f"SELECT data FROM {table} WHERE study = ? AND number = ? ORDER BY position"  # noqa: S608  a name of ours
         return tuple(data for (data,) in self._run(statement, study, number))
+
+    def keep_opened(self, study: bytes, number: int, packed: bytes) -> None:
+        """What a reader opened in a round; the same again after a restart."""
+        self._write("INSERT OR REPLACE INTO opened VALUES (?, ?, ?)", study, number, packed)
 
     # --- what was sent
 

@@ -18,8 +18,9 @@ from hefed.protocol.ahead import Ahead, Job
 from hefed.protocol.board import Board
 from hefed.protocol.contexts import deal_context
 from hefed.protocol.errors import EquivocationError, ProtocolError
+from hefed.protocol.opened import padded
 from hefed.protocol.ports import DeclinedError, Vault, Work
-from hefed.protocol.reader import ReaderPart, padded
+from hefed.protocol.reader import ReaderPart
 from hefed.protocol.sealing import seal
 
 

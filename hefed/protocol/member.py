@@ -20,7 +20,7 @@ from hefed.protocol.board import Board
 from hefed.protocol.contributor import ContributorPart
 from hefed.protocol.errors import ProtocolError
 from hefed.protocol.keyholder import KeyholderPart
-from hefed.protocol.ports import DeclinedError, Outgoing, Recall, Vault, Work
+from hefed.protocol.ports import DeclinedError, Keep, Outgoing, Recall, Vault, Work
 from hefed.protocol.reader import ReaderPart
 from hefed.protocol.roster import Roster
 from hefed.protocol.rules import Phase
@@ -71,10 +71,11 @@ class Member:
         prepare: Callable[[Board], Work | None],
         previous: bytes = m.ZERO_HASH,
         threads: int = 1,
+        keep: Keep | None = None,
     ) -> None:
         """`prepare` reads an invitation as the region would: the work it will do (None for a mere keyholder), or raises
         DeclinedError. `previous` is the digest of what was sent last, for a member that declines before it is shown the
-        record again. Encrypting and answering work by that many threads, with the same bytes.
+        record again. Encrypting and answering work by that many threads, with the same bytes. `keep` is for a reader.
         """
         self.name = name
         self.board = Board(roster, study)
@@ -82,7 +83,7 @@ class Member:
         self._vault = vault
         self._recall = recall
         self._prepare = prepare
-        self._threads, self._ahead = threads, Ahead()
+        self._threads, self._ahead, self._keep = threads, Ahead(), keep
         self._work: Work | None = None
         self._sent: set[str] = set()
         self._last_digest = previous
@@ -167,7 +168,7 @@ class Member:
         if self.name in study.readers:
             if self._work is None:
                 raise DeclinedError(f"{self.name} is to read the sums, but has no model to go on with")
-            self.reader = ReaderPart(self.name, board, self._vault, self._work)
+            self.reader = ReaderPart(self.name, board, self._vault, self._work, self._keep)
         if self.name in study.contributors:
             if self._work is None or self.reader is None:
                 raise DeclinedError(

@@ -78,3 +78,6 @@ class Work(Protocol):
 
 Recall = Callable[[str], Outgoing | None]
 """Looks up what was sent under a key before a restart."""
+
+Keep = Callable[[int, bytes], None]
+"""Keeps what was opened in a round, modulo Q and packed as a contribution, until the study's attachments go."""

@@ -20,7 +20,8 @@ from hefed.node import region
 from hefed.protocol import codec
 from hefed.protocol.answers import most_bytes, write_answers
 from hefed.protocol.messages import KINDS
-from hefed.protocol.reader import FINDING_STEP, LEAST_VALUES
+from hefed.protocol.opened import LEAST_VALUES
+from hefed.protocol.reader import FINDING_STEP
 from hefed.protocol.sealing import ContentCipher
 from hefed.statistics.model import Phase
 from hefed.study import Cox, Heading, Limits, Logistic, Security, Study

@@ -9,7 +9,7 @@ import pytest
 from hefed.crypto.errors import SeedError
 from hefed.crypto.parameters import PRECISE, Precision
 from hefed.node.work import make_model
-from hefed.protocol.reader import LEAST_VALUES
+from hefed.protocol.opened import LEAST_VALUES
 from hefed.protocol.rules import Phase
 from hefed.study import Study, StudyError
 from tests.protocol.conftest import study_file
