@@ -184,38 +184,36 @@ class _Encoded:
 
 
 class _SealMasks:
-    """The masks c_0 + (c_1 - a_L) s, where SEAL encrypted zero to (c_0, c_1) under s."""
+    """The masks c_0 + (c_1 - a_L) s, where SEAL encrypted zero to (c_0, c_1) under s. SEAL computes them too."""
 
     def __init__(self, label: Label, secret: NDArray[np.uint64]) -> None:
         from hefed.crypto import seal
 
-        self._profile, self._seal = label.profile, seal
-        self._context = seal.context_of(label.profile)
-        self._secret_key = seal.secret_key(self._context, secret)
-        self._key = ring.RingKey(label.profile, secret)
-        self._public = [
-            sampling.UniformSource(label.profile, label.public_key, k) for k in range(len(label.profile.primes))
-        ]
-        self._fresh: NDArray[np.uint64] = np.zeros(0, np.uint64)
-        self._fresh_for = -1
-        self._constant, self._a = (
-            (ring.lone_block if label.profile.blocks(label.values) == 1 else ring.lane_group)(label.profile)
-            for _ in range(2)
-        )
+        self._label, self._profile = label, label.profile
+        self._masker = seal.Masker(seal.context_of(label.profile), secret)
+        self._masks: list[NDArray[np.uint64]] = []
+        self._masks_for = -1
 
     def fill(self, k: int, group: Floats, first_block: int, used: int) -> None:
-        if self._fresh_for != first_block:
-            blocks = [self._seal.encrypt_zero(self._context, self._secret_key) for _ in range(used)]
-            self._fresh, self._fresh_for = np.stack(blocks, axis=-1), first_block
-        if ring.is_lone(self._profile, group):
-            self._public[k].fill_lone(self._a)
-            self._constant.ravel()[:], group.reshape(-1)[:] = self._fresh[:, k, :, 0]
+        lone = ring.is_lone(self._profile, group)
+        if self._masks_for != first_block:
+            public = self._lone_public() if lone else self._public(first_block, used)
+            self._masks, self._masks_for = [self._masker.mask(a) for a in public], first_block
+        if lone:
+            group.reshape(-1)[:] = self._masks[0][k]
         else:
-            self._public[k].fill(self._a, used)
-            self._constant[:, :used], group[:, :used] = self._fresh[:, k]
-        group -= self._a
-        ring.multiply_add(self._profile, k, group, self._key, self._constant)
+            for lane, mask in enumerate(self._masks):
+                group[:, lane] = mask[k]
         ring.inverse_stages(self._profile, k, group)
+
+    def _public(self, first_block: int, used: int) -> NDArray[np.uint64]:
+        return sampling.uniform_polynomials(self._profile, self._label.public_key, first_block, used)
+
+    def _lone_public(self) -> NDArray[np.uint64]:
+        polynomial = np.empty((len(self._profile.primes), self._profile.ring_degree))
+        for k, row in enumerate(polynomial):
+            sampling.UniformSource(self._profile, self._label.public_key, k).fill_lone(row.reshape(-1, LANES))
+        return polynomial[None].astype(np.uint64)
 
 
 # --- Adding up ------------------------------------------------------------------------------------
@@ -224,7 +222,7 @@ class _SealMasks:
 class RunningSum:
     """The sum of contributions for one label; memory does not grow with their number.
 
-    With the engine `tenseal`, SEAL's Evaluator adds the ciphertexts (c_i, 0) to (0, a_L).
+    With the engine `tenseal`, SEAL's Evaluator adds the c_i to the ciphertext (0, a_L), as plaintexts.
     """
 
     def __init__(self, profile: Profile, label: Use, engine: Engine = "vectorised") -> None:
@@ -271,46 +269,73 @@ class _VectorTotal:
 
 
 class _SealTotal:
-    """A sum in SEAL ciphertexts, one a block."""
+    """A sum in SEAL ciphertexts (c, a_L), one a block."""
 
     def __init__(self, label: Use) -> None:
         from hefed.crypto import seal
 
-        self._seal, self._profile, self._values = seal, label.profile, label.values
-        self._context = seal.context_of(label.profile)
-        shape = (len(label.profile.primes), label.profile.ring_degree)
-        self._zero = np.zeros(shape, np.uint64)
+        self._label, self._profile, self._values = label, label.profile, label.values
+        context = seal.context_of(label.profile)
+        self._adder = seal.Adder(context)
+        self._lone = label.profile.blocks(label.values) == 1
         self._ciphertexts: list[Any] = []
         for first, used in masking.groups(label):
             public = sampling.uniform_polynomials(label.profile, label.public_key, first, used)
-            self._ciphertexts += [seal.ciphertext(self._context, self._zero, a) for a in public]
+            self._ciphertexts += [seal.ciphertext(context, context.zeros, a) for a in public]
 
     @property
     def ciphertexts(self) -> tuple[Any, ...]:
         return tuple(self._ciphertexts)
 
     def add(self, data: NDArray[np.uint8]) -> None:
-        degree = self._profile.ring_degree
-        for start in range(0, len(self._ciphertexts), LANES):
-            chosen = self._ciphertexts[start : start + LANES]
-            left = self._values - start * degree
-            coefficients = packing.unpack_lanes(self._profile, data, start * degree, min(left, LANES * degree))
-            for k in range(len(self._profile.primes)):
-                ring.forward_transform(self._profile, k, coefficients[k])
-            for lane, total in enumerate(chosen):
-                first = coefficients[:, :, lane].astype(np.uint64)
-                self._seal.add(self._context, total, self._seal.ciphertext(self._context, first, self._zero))
+        for first, used in masking.groups(self._label):
+            for block, residues in enumerate(self._transformed(data, first, used), first):
+                self._adder.add(self._ciphertexts[block], residues)
+
+    def _transformed(self, data: NDArray[np.uint8], first: int, used: int) -> NDArray[np.uint64]:
+        """Blocks of a packed vector in transform form, shape (used, primes, N)."""
+        from hefed.crypto import kernels
+
+        degree, primes = self._profile.ring_degree, self._profile.primes
+        if self._lone:
+            coefficients = packing.residue_array(self._profile, degree)
+            packing.add_packed(self._profile, data, self._values, coefficients)
+            for row, p in zip(coefficients, primes, strict=True):
+                roots = ring.roots_of(degree, p)
+                kernels.forward_lone(row.reshape(-1, LANES), roots.forward, roots.forward_ratio, float(p), 1.0 / p)
+            return coefficients.astype(np.uint64)[None]
+        left = self._values - first * degree
+        lanes = packing.unpack_lanes(self._profile, data, first * degree, min(left, LANES * degree))
+        for k in range(len(primes)):
+            ring.forward_transform(self._profile, k, lanes[k])
+        return np.ascontiguousarray(lanes.transpose(2, 0, 1)[:used]).astype(np.uint64)
 
     def packed(self) -> bytes:
+        if self._lone:
+            return self._packed_lone()
         packer = packing.Packer(self._profile, self._values)
-        groups = np.zeros((len(self._profile.primes), self._profile.ring_degree, LANES))
-        for start in range(0, len(self._ciphertexts), LANES):
-            for lane, total in enumerate(self._ciphertexts[start : start + LANES]):
-                groups[:, :, lane] = self._seal.ciphertext_residues(total)[0]
+        lanes = np.zeros((len(self._profile.primes), self._profile.ring_degree, LANES))
+        for first, used in masking.groups(self._label):
+            for lane, item in enumerate(self._ciphertexts[first : first + used]):
+                lanes[:, :, lane] = self._adder.first(item)
             for k in range(len(self._profile.primes)):
-                ring.inverse_transform(self._profile, k, groups[k])
-            packer.add(groups.transpose(2, 0, 1))
+                ring.inverse_transform(self._profile, k, lanes[k])
+            packer.add(lanes.transpose(2, 0, 1))
         return packer.finish()
+
+    def _packed_lone(self) -> bytes:
+        from hefed.crypto import kernels
+
+        profile = self._profile
+        blocks = self._adder.first(self._ciphertexts[0]).astype(np.float64).reshape(len(profile.primes), -1, LANES)
+        for k in range(len(profile.primes)):
+            ring.inverse_stages(profile, k, blocks[k])
+        nothing = np.zeros(profile.ring_degree)  # neither noise nor a message
+        what = (blocks, *ring.twists_of(profile), nothing, nothing)
+        how = (False, np.array(profile.primes, np.float64), packing.widths_of(profile))
+        packed = np.empty(profile.packed_size(profile.ring_degree), np.uint8)
+        kernels.finish_lone(*what, *how, self._values, packed)
+        return packing.cut(profile, packed, self._values).tobytes()
 
 
 # --- The check of a sum ---------------------------------------------------------------------------

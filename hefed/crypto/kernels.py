@@ -275,6 +275,46 @@ def forward(group: Floats, roots: Floats, ratios: Floats, modulus: float, modulu
         store(group, j, residue(reduced(load(group, j), inverse_p, p), p))
 
 
+@compiled
+def forward_lone(block: Floats, roots: Floats, ratios: Floats, modulus: float, modulus_inverse: float) -> None:
+    """The same for a lone block. The last three stages work on eight rows that are turned into columns."""
+    rows = block.shape[0]
+    p, inverse_p = spread(modulus), spread(modulus_inverse)
+    half, count = rows // 2, 1  # in rows
+    while half >= 1:
+        for part in range(count):
+            w, w_ratio = spread(roots[count + part]), spread(ratios[count + part])
+            for i in range(2 * half * part, 2 * half * part + half):
+                u, v = load(block, i), product(load(block, i + half), w, w_ratio, p)
+                store(block, i, u + v)
+                store(block, i + half, u - v)
+        half //= 2
+        count *= 2
+    tile, turned, turned_ratios = np.empty((LANES, LANES)), np.empty((LANES, LANES)), np.empty((LANES, LANES))
+    flat, whole = tile.reshape(-1), block.reshape(-1)
+    for row in range(0, rows, LANES):
+        turn_rows(block, row, flat, 0, LANES)
+        half, count = LANES // 2, 1
+        while half >= 1:
+            # Each row of the block, now a lane, has roots of its own.
+            first = count * (rows + row)
+            for lane in range(LANES):
+                for part in range(count):
+                    turned[part, lane] = roots[first + count * lane + part]
+                    turned_ratios[part, lane] = ratios[first + count * lane + part]
+            for part in range(count):
+                w, w_ratio = load(turned, part), load(turned_ratios, part)
+                for i in range(2 * half * part, 2 * half * part + half):
+                    u, v = load(tile, i), product(load(tile, i + half), w, w_ratio, p)
+                    store(tile, i, u + v)
+                    store(tile, i + half, u - v)
+            half //= 2
+            count *= 2
+        for i in range(LANES):
+            store(tile, i, residue(reduced(load(tile, i), inverse_p, p), p))
+        turn_rows(tile, 0, whole, row * LANES, LANES)
+
+
 # --- Values ---------------------------------------------------------------------------------------
 
 

@@ -204,6 +204,18 @@ def test_a_lone_block_goes_through_the_stages_of_a_lane(profile, k, largest):
     assert np.array_equal(block.ravel(), group[:, 3])
 
 
+@pytest.mark.parametrize("largest", [False, True], ids=["random", "largest"])
+@pytest.mark.parametrize(("profile", "k"), CASES, ids=IDS)
+def test_a_lone_block_is_transformed_as_a_lane(profile, k, largest):
+    p, group = profile.primes[k], random_group(profile, k, 15)
+    if largest:
+        group[:] = 2 * p * np.where(group > p // 2, 1, -1)
+    block, roots = lone(profile, group[:, 6]), ring.roots_of(profile.ring_degree, p)
+    ring.forward_transform(profile, k, group)
+    kernels.forward_lone(block, roots.forward, roots.forward_ratio, float(p), 1.0 / p)
+    assert np.array_equal(block.ravel(), group[:, 6])
+
+
 @pytest.mark.parametrize(("profile", "k"), CASES, ids=IDS)
 def test_a_lone_block_is_multiplied_as_a_lane(profile, k):
     group, summand, key = (random_group(profile, k, seed) for seed in (12, 13, 14))

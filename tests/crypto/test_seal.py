@@ -101,8 +101,8 @@ def test_seal_draws_anew_each_time(profile):
 def test_seal_s_second_polynomial_is_fresh_and_uniform(profile):
     federation = Federation(profile, 1)
     context = seal.context_of(profile)
-    key = seal.secret_key(context, federation.keys[0].secret_residues(profile))
-    second = np.stack([seal.encrypt_zero(context, key)[1] for _ in range(3)])
+    masker = seal.Masker(context, federation.keys[0].secret_residues(profile))
+    second = np.stack([seal.ciphertext_residues(masker.encrypt_zero())[1] for _ in range(3)])
     for k, p in enumerate(profile.primes):
         assert np.unique(second[:, k]).size > 0.999 * second[:, k].size
         counts = np.bincount((second[:, k].reshape(-1).astype(float) * 64 / p).astype(int), minlength=64)
@@ -123,6 +123,44 @@ def test_without_seal_s_encryptor_there_is_no_contribution_by_tenseal(monkeypatc
         federation.encrypt(0, "tenseal")
 
 
+@BOTH
+def test_a_mask_is_c0_plus_c1_less_a_times_s_to_the_last_bit(profile, monkeypatch):
+    federation, real, made = Federation(profile, 1), seal.Masker.encrypt_zero, []
+
+    def encrypt_zero(self):
+        item = real(self)
+        made.append(seal.ciphertext_residues(item).astype(object))
+        return item
+
+    monkeypatch.setattr(seal.Masker, "encrypt_zero", encrypt_zero)
+    secret, public = federation.keys[0].secret_residues(profile), public_polynomial(federation.label, 0, 1)[0]
+    mask = seal.Masker(seal.context_of(profile), secret).mask(public)
+    primes = np.array(profile.primes, dtype=object)[:, None]
+    [(first, second)] = made
+    by_hand = (first + (second - public.astype(object)) * secret.astype(object)) % primes
+    assert np.array_equal(mask.astype(object), by_hand)
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_every_block_has_an_encryption_of_zero_of_its_own(blocks, monkeypatch):
+    federation, real, made = Federation(COMPACT, blocks * COMPACT.ring_degree), seal.Masker.encrypt_zero, []
+
+    def encrypt_zero(self):
+        made.append(real(self))
+        return made[-1]
+
+    monkeypatch.setattr(seal.Masker, "encrypt_zero", encrypt_zero)
+    federation.encrypt(0, "tenseal")
+    assert len(made) == len({id(item) for item in made}) == blocks
+
+
+def test_a_masker_shows_nothing():
+    masker = seal.Masker(seal.context_of(COMPACT), Federation(COMPACT, 1).keys[0].secret_residues(COMPACT))
+    assert repr(masker) == "<Masker>"
+    with pytest.raises(TypeError):
+        masker.__reduce__()
+
+
 # --- SEAL really adds -----------------------------------------------------------------------------
 
 
@@ -133,10 +171,11 @@ def test_seal_s_evaluator_makes_the_sum(monkeypatch):
 
     class Idle:
         def __init__(self, context):
-            calls.append(context)
+            pass
 
-        def add_inplace(self, total, item):
-            assert item.size() == total.size() == 2
+        def add_plain_inplace(self, total, plain):
+            calls.append(plain)
+            assert (total.size(), plain.coeff_count()) == (2, 2 * PRECISE.ring_degree)
 
     right = running_sum(federation, federation.contributions).packed()
     monkeypatch.setattr(seal.sealapi, "Evaluator", Idle)
@@ -145,6 +184,35 @@ def test_seal_s_evaluator_makes_the_sum(monkeypatch):
     assert empty == bytes(len(empty)) != right
     monkeypatch.setattr(seal.sealapi, "Evaluator", real)
     assert right == federation.total(engine="vectorised")
+
+
+@BOTH
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_a_sum_goes_on_after_it_was_packed(profile, blocks):
+    """And its ciphertexts are always (sum, a), the sum in transform form."""
+    federation = Federation(profile, (blocks - 1) * profile.ring_degree + 70)
+    running, vectorised = running_sum(federation, []), RunningSum(profile, federation.label)
+    public = public_polynomial(federation.label, 0, blocks)
+    for packed in (None, *federation.contributions):
+        if packed is not None:
+            running.add(packed)
+            vectorised.add(packed)
+        assert running.packed() == vectorised.packed()
+        first, second = zip(*(seal.ciphertext_residues(item) for item in running.ciphertexts), strict=True)
+        assert np.array_equal(second, public)
+        opened = integers_of(profile, first, federation.label.values)
+        assert opened == list(as_integers(federation, vectorised.packed()))
+
+
+@BOTH
+def test_the_first_polynomial_is_what_seal_s_decryptor_gives_under_the_key_zero(profile):
+    federation = Federation(profile, 100)
+    [item] = running_sum(federation, federation.contributions).ciphertexts
+    context = seal.context_of(profile)
+    first = seal.Adder(context).first(item)
+    assert np.array_equal(first, seal.decrypt(context, seal.secret_key(context, context.zeros), item))
+    assert np.array_equal(first, seal.ciphertext_residues(item)[0])
+    assert first.any()
 
 
 # --- SEAL opens -----------------------------------------------------------------------------------
@@ -230,8 +298,11 @@ def test_another_serial_form_is_noticed(position, monkeypatch):
         return bytes(data)
 
     monkeypatch.setattr(seal, "_save", altered)
+    item = seal.ciphertext(context, zeros, zeros)
     with pytest.raises(ParameterError, match="serial form"):
-        seal.ciphertext_residues(seal.ciphertext(context, zeros, zeros))
+        seal.ciphertext_residues(item)
+    with pytest.raises(ParameterError, match="serial form"):
+        seal.Adder(context).first(item)
 
 
 def test_the_vectorised_engine_holds_no_ciphertexts():
