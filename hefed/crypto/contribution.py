@@ -294,15 +294,12 @@ class _SealTotal:
 
     def _transformed(self, data: NDArray[np.uint8], first: int, used: int) -> NDArray[np.uint64]:
         """Blocks of a packed vector in transform form, shape (used, primes, N)."""
-        from hefed.crypto import kernels
-
         degree, primes = self._profile.ring_degree, self._profile.primes
         if self._lone:
             coefficients = packing.residue_array(self._profile, degree)
             packing.add_packed(self._profile, data, self._values, coefficients)
-            for row, p in zip(coefficients, primes, strict=True):
-                roots = ring.roots_of(degree, p)
-                kernels.forward_lone(row.reshape(-1, LANES), roots.forward, roots.forward_ratio, float(p), 1.0 / p)
+            for k, row in enumerate(coefficients):
+                ring.forward_transform(self._profile, k, row.reshape(-1, LANES))
             return coefficients.astype(np.uint64)[None]
         left = self._values - first * degree
         lanes = packing.unpack_lanes(self._profile, data, first * degree, min(left, LANES * degree))

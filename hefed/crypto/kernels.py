@@ -135,22 +135,6 @@ def multiply_lone(block: Floats, key: Floats, ratio: Floats, modulus: float) -> 
 
 
 @compiled
-def multiply_add(group: Floats, key: Floats, ratio: Floats, summand: Floats, modulus: float) -> None:
-    """Entry j of every lane times key[j], plus that of `summand` (residues)."""
-    p = spread(modulus)
-    for j in range(group.shape[0]):
-        store(group, j, product(load(group, j), spread(key[j]), spread(ratio[j]), p) + load(summand, j))
-
-
-@compiled
-def multiply_add_lone(block: Floats, key: Floats, ratio: Floats, summand: Floats, modulus: float) -> None:
-    """The same for a lone block."""
-    p = spread(modulus)
-    for j in range(block.shape[0]):
-        store(block, j, product(load(block, j), load(key, j), load(ratio, j), p) + load(summand, j))
-
-
-@compiled
 def _inverse_stage(group: Floats, roots: Floats, ratios: Floats, p: Any, half: int, start: int, stop: int) -> None:
     for first in range(start, stop, 2 * half):
         for j in range(half):

@@ -103,14 +103,6 @@ def multiply(profile: Profile, k: int, group: Floats, key: RingKey) -> None:
     by(group, key.value[k], key.ratio[k], float(profile.primes[k]))
 
 
-def multiply_add(profile: Profile, k: int, group: Floats, key: RingKey, summand: Floats) -> None:
-    """The same, plus as many residues."""
-    from hefed.crypto import kernels
-
-    by = kernels.multiply_add_lone if is_lone(profile, group) else kernels.multiply_add
-    by(group, key.value[k], key.ratio[k], summand, float(profile.primes[k]))
-
-
 def inverse_stages(profile: Profile, k: int, group: Floats) -> None:
     """The inverse transform but for its last step, `untwist`, in place; magnitudes at most 1.6 p."""
     from hefed.crypto import kernels
@@ -140,7 +132,8 @@ def forward_transform(profile: Profile, k: int, group: Floats) -> None:
 
     p = profile.primes[k]
     roots = roots_of(profile.ring_degree, p)
-    kernels.forward(group, roots.forward, roots.forward_ratio, float(p), 1.0 / p)
+    forward = kernels.forward_lone if is_lone(profile, group) else kernels.forward
+    forward(group, roots.forward, roots.forward_ratio, float(p), 1.0 / p)
 
 
 @lru_cache(maxsize=4)
