@@ -1,11 +1,16 @@
-"""`hefed transcript` and `hefed audit`: what a member kept of a study, signed; and what transcripts show to anybody."""
+"""`hefed transcript`, `audit`, `result`, `publish`, `verify`: what a member kept of a study, signed, and what that
+shows to anybody.
+"""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
 from hefed.cli.app import EXIT_FAILED, Home, app, mendable
+from hefed.errors import InputError
 
 
 @app.command()
@@ -47,3 +52,77 @@ def audit(
         print_audit(audits, console())
     if any(one.findings for one in audits):
         raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def result(
+    home: Home,
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Its name, or the first digits of its hash.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.hefed", help="A new file; otherwise one named after both.")
+    ] = None,
+) -> None:
+    """Write a study's result into one file with the sums that it follows from. For a home that read them."""
+    from hefed.node.proof import export_result
+
+    with mendable():
+        print(export_result(home, study, out))
+
+
+@app.command()
+def publish(
+    file: Annotated[Path, typer.Argument(metavar="FILE.hefed", help="A result with its sums.")],
+    home: Home,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.hefed", help="A new file.")],
+) -> None:
+    """Write a form of a result for everybody: hashes and signatures in the place of the sums."""
+    from hefed.node.proof import NotProvedError
+    from hefed.node.proof import publish as publish_to
+
+    with mendable(), _result_file(file) as opened:
+        try:
+            publish_to(opened, home, out)
+        except NotProvedError as error:
+            raise InputError(f"{file} is not proved, so nothing is published: {error}") from error
+    print(out)
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE.hefed", help="A result, with its sums or published.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: one JSON object.")] = False,
+) -> None:
+    """Say what a result's file proves, and what it leaves to the word of regions. Needs no data and no network.
+
+    Exit code 0 only when the result is what its readers signed and follows as the file says.
+    """
+    import json
+
+    from hefed.node.proof import NotProvedError
+    from hefed.node.proof import verify as proof_of
+    from hefed.report.proof import document, print_proof
+    from hefed.report.table import console
+
+    try:
+        with _result_file(file) as opened, console(stderr=True).status("taking every step again ..."):
+            proof = proof_of(opened)
+    except NotProvedError as error:
+        if as_json:
+            print(json.dumps({"ok": False, "words": str(error)}))
+        else:
+            print(f"NOT PROVED: {error}")
+        raise typer.Exit(EXIT_FAILED) from error
+    if as_json:
+        print(json.dumps(document(proof)))
+    else:
+        print_proof(proof, console())
+
+
+@contextmanager
+def _result_file(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        reason = (error.strerror or "unknown reason").lower()
+        raise InputError(f"{path} cannot be read: {reason}; check the name") from error

@@ -6,7 +6,10 @@ import fcntl
 import os
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from hefed.node.errors import NodeError
 
@@ -47,6 +50,28 @@ def write_private(path: Path, data: bytes) -> None:
         raise
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A new file that is there, flushed, once all has been written, and not at all otherwise. Raises NodeError when
+    there is one already or the disk refuses.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with open(partial, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(partial, path)  # unlike a rename it never replaces a file
+        flush_folder(path.parent)
+    except FileExistsError:
+        raise NodeError(f"{path} is there already; name another file") from None
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def read_private(path: Path) -> bytes:

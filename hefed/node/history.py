@@ -104,6 +104,14 @@ class History:
             of_it = "SELECT data FROM attachment WHERE study = ? AND number = ? ORDER BY position"
             yield StoredEntry(number, kind, at, envelope, tuple(data for (data,) in self._rows(of_it, study, number)))
 
+    def has_ended(self, study: bytes) -> bool:
+        """Whether the study has ended here."""
+        return bool(self._rows("SELECT 1 FROM study WHERE study = ? AND ended_at NOT NULL", study))
+
+    def opened(self, study: bytes) -> list[bytes]:
+        """What this home opened as a reader, by round, as far as it is kept."""
+        return [packed for (packed,) in self._rows("SELECT packed FROM opened WHERE study = ? ORDER BY number", study)]
+
     def unrecorded(self, study: bytes) -> list[bytes]:
         """The envelopes of this home's own messages that are not in its record, in order."""
         rows = self._rows(

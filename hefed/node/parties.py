@@ -12,20 +12,25 @@ import sys
 import time
 from pathlib import Path
 
-from hefed.node import transcripts
+from hefed.node import proof, transcripts
 from hefed.node.decision import Decision, Decisions
 from hefed.node.errors import NodeError
 from hefed.node.files import LOCK, lock_folder, make_private_folder
+from hefed.node.history import History
 from hefed.node.identity import Identity
 from hefed.node.process import ROSTER, ProcessConfig, destroy_secrets
 from hefed.node.store import FILE as STATE
 from hefed.protocol.messages import printable
 from hefed.protocol.roster import Role, Roster
+from hefed.protocol.transcript import Head
 from hefed.study import Study
 
 AGGREGATOR, ANALYST = "aggregator", "analyst"
 STOP_SECONDS = 5.0
 """How long a party may take to end by itself before it is killed."""
+
+END_SECONDS = 10.0
+"""How long a party may take to hear that a study has ended."""
 
 ORPHAN_SECONDS = 30.0
 """How long parties whose parent was killed may take to end by themselves."""
@@ -184,6 +189,18 @@ class Parties:
             )
             raise NodeError(f"the aggregator has stopped: {words}")
 
+    def wait_until_ended(self, study: bytes) -> None:
+        """Until every party that runs knows that a study has ended; the analyst knows first."""
+        until = time.monotonic() + END_SECONDS
+        waiting = [name for name in self.processes if (self.folder / name / STATE).exists()]
+        while waiting and time.monotonic() < until:
+            waiting = [name for name in waiting if name not in self.ended() and not self._has_ended(name, study)]
+            time.sleep(0.01)
+
+    def _has_ended(self, name: str, study: bytes) -> bool:
+        with History(self.folder / name) as history:
+            return history.has_ended(study)
+
     def write_transcripts(self, folder: Path, study: bytes) -> None:
         """What each party kept of a study, signed by it, once all have been stopped. Raises NodeError."""
         homes = {
@@ -192,6 +209,12 @@ class Parties:
             if (self.folder / name / STATE).exists()
         }
         transcripts.write_all(folder, homes, study, self.roster)
+
+    def write_result_file(self, to: Path, study: bytes) -> None:
+        """The result with what it follows from, by the first of the readers. Raises NodeError."""
+        reader = sorted(self.study.readers)[0]
+        sign = self._identities[reader].sign_statement
+        proof.write_result_file(self.folder / reader, Head(reader, study, self.roster), sign, to)
 
     def stop(self) -> None:
         """Ends all processes, in order, by force if need be."""

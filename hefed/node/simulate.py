@@ -14,6 +14,7 @@ from hefed.node.files import LOCK
 from hefed.node.following import Watcher, document_of, finding_of
 from hefed.node.link import MemberLink
 from hefed.node.parties import ANALYST, Parties
+from hefed.node.proof import NotKeptError
 from hefed.node.transcripts import FOLDER
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
@@ -22,6 +23,8 @@ from hefed.report.progress import Progress
 from hefed.report.result import Document, write_result
 from hefed.study import Study
 
+PROOF = "result.hefed"
+"""The result with what it follows from."""
 START_SECONDS = 60.0
 """How long the aggregator may take to listen."""
 
@@ -63,7 +66,7 @@ def run(
     `ready` is called once all processes have been started. Raises NodeError, or StudyFailedError when the study ends
     without a result.
     """
-    result = out / "result.json"
+    result, proof = out / "result.json", out / PROOF
     if result.exists() and not (out / "parties" / LOCK).exists():
         raise NodeError(f"{result} is there and hefed did not put it there; name another folder")
     with Parties(out / "parties", study) as parties:
@@ -78,13 +81,19 @@ def run(
         _endpoint(parties)
         if result.exists():  # an earlier answer must not pass for this study's
             result.replace(out / "result.previous.json")
+        proof.unlink(missing_ok=True)
         try:
             board = follow(parties, submission, watcher)
+            parties.wait_until_ended(submission.study)
         finally:
             parties.stop()
             parties.write_transcripts(out / FOLDER, submission.study)
         finding = finding_of(board, submission, watcher.lost)
         document = document_of(study, board, watcher, finding)
+        try:
+            parties.write_result_file(proof, submission.study)
+        except NotKeptError as error:
+            progress.note(f"no {PROOF}: {error}")
     try:
         write_result(document, result)
     except OSError as error:

@@ -3,14 +3,13 @@
 Relies on `history` for reading a home's state while its process runs, and on `protocol.transcript` for the form.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from hefed.node.errors import NodeError
 from hefed.node.federation import shown
-from hefed.node.files import flush_folder
+from hefed.node.files import new_file
 from hefed.node.history import History
 from hefed.node.home import Home
 from hefed.protocol import messages as m
@@ -30,9 +29,8 @@ def write_transcript(state: Path, head: Head, sign: Sign, to: Path) -> None:
 
     Raises NodeError when there is such a file, when nothing is kept of the study, or when the disk refuses.
     """
-    partial = to.with_name(to.name + ".partial")
     try:
-        with History(state) as history, open(partial, "wb") as file:
+        with new_file(to) as file, History(state) as history:
             writer, entries = TranscriptWriter(file, head), 0
             for entry in history.record(head.study):
                 writer.add(entry.number, entry.at, m.read_message(entry.envelope, head.roster), entry.attachments)
@@ -40,21 +38,10 @@ def write_transcript(state: Path, head: Head, sign: Sign, to: Path) -> None:
             for envelope in history.unrecorded(head.study):
                 writer.add_unrecorded(envelope)
             writer.finish(sign)
-            file.flush()
-            os.fsync(file.fileno())
-        if not entries:
-            raise NodeError(f"{shown(state)} keeps no message of that study any more, so there is no transcript of it")
-        os.link(partial, to)  # unlike a rename it never replaces a file
-        flush_folder(to.parent)
+            if not entries:
+                raise NodeError(f"{shown(state)} keeps no message of that study any more, so there is no transcript")
     except ProtocolError as error:
         raise NodeError(f"{shown(state)} holds what is no record of that study: {error}") from error
-    except FileExistsError:
-        raise NodeError(f"{shown(to)} is there already; name another file") from None
-    except OSError as error:
-        raise NodeError(f"{shown(to)} cannot be written: {_reason(error)}; mend that and try again") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def export(folder: Path, wanted: str, to: Path | None) -> Path:
@@ -62,17 +49,22 @@ def export(folder: Path, wanted: str, to: Path | None) -> Path:
     file, in the folder of now unless given. Raises NodeError.
     """
     home = Home(folder)
+    head = head_of(home, wanted)
+    path = to or Path(f"{head.party}-{head.study.hex()[:8]}{SUFFIX}")
+    write_transcript(folder, head, home.identity.sign_statement, path)
+    return path
+
+
+def head_of(home: Home, wanted: str) -> Head:
+    """A home's study, named by its name or the beginning of its hash, and its roster. Raises NodeError."""
     in_force = home.in_force()
-    with History(folder) as history:
+    with History(home.folder) as history:
         study = history.find(wanted).study
         invitation = next((entry.envelope for entry in history.record(study)), None)
     if in_force is None or invitation is None:
-        raise NodeError(f"{shown(folder)} keeps no message of that study, so there is no transcript of it")
+        raise NodeError(f"{shown(home.folder)} keeps no message of that study any more")
     roster = _roster_of(invitation, [in_force, *(signed.roster for signed in home.signed().values())])
-    name = home.card().name
-    path = to or Path(f"{name}-{study.hex()[:8]}{SUFFIX}")
-    write_transcript(folder, Head(name, study, roster), home.identity.sign_statement, path)
-    return path
+    return Head(home.card().name, study, roster)
 
 
 def _roster_of(invitation: bytes, rosters: Sequence[Roster]) -> Roster:

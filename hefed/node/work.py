@@ -126,7 +126,19 @@ class ModelWork:
     def decisions(self) -> tuple[str, ...]:
         """See `Work`."""
         _, state = self._started()
-        return (*state.decisions, *([f"error: {self._error}"] if self._error is not None else []))
+        if self._error is not None:
+            return (*state.decisions, f"error: {self._error}")
+        return (*state.decisions, *([] if state.result is None else [result_line(state.result)]))
+
+
+def result_line(fit: FitResult) -> str:
+    """A fit on one line, to the last bit, which is the same in every region: the last decision of a study."""
+    columns = zip(fit.names, fit.estimate, fit.std_error, strict=True)
+    coefficients = "; ".join(f"{name} {estimate.hex()}, {error.hex()}" for name, estimate, error in columns)
+    return (
+        f"result: n {fit.n}, events {fit.events}, iterations {fit.iterations}, log-likelihood "
+        f"{fit.log_likelihood.hex()}, without covariates {fit.log_likelihood_null.hex()}; {coefficients}"
+    )
 
 
 def document_of(fit: FitResult) -> dict[str, Any]:

@@ -8,12 +8,13 @@ said in `protocols/transcript.md`: what was encrypted, and what was opened.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from hefed.crypto.contribution import RunningSum, check_value, verify_checks
+from hefed.crypto.contribution import RunningSum, check_value
 from hefed.crypto.errors import CryptoError, MalformedError
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
 from hefed.protocol.errors import ProtocolError, TranscriptError
 from hefed.protocol.messages import Message
+from hefed.protocol.opened import verified_checks
 from hefed.protocol.record import RoundRecord
 from hefed.protocol.roster import Roster
 from hefed.protocol.rules import Phase
@@ -251,14 +252,8 @@ class _Replay:
         if not attachments or any(data is None for data in attachments):
             return
         total, *gone = [data for data in attachments if data is not None]
-        profile, values, digest = self._board.profile, record.first.values, record.list_digest
-        absent = record.sum.absent if record.sum is not None else []
         try:
-            checks = {name: check.value for name, check in record.checks.items()}
-            checks |= {
-                name: check_value(profile, packed, values, digest) for name, packed in zip(absent, gone, strict=True)
-            }
-            verify_checks(profile, total, values, digest, [checks[name] for name in sorted(checks)])
+            verified_checks(self._board.profile, record, total, gone)
         except CryptoError as error:
             self._find("sum", recorded.message.sender, recorded.number, f"round {record.number}: {error}")
 

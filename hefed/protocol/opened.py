@@ -4,14 +4,17 @@ A reader goes through this round by round as it opens them; whoever is given ope
 and comes to the same labels, V and decisions, or the sums are not those.
 """
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from hefed.crypto.contribution import check_value, verify_checks
 from hefed.crypto.hashing import tagged_hash
 from hefed.crypto.label import Label
 from hefed.crypto.opening import OpenedIntegers
+from hefed.crypto.parameters import Profile
 from hefed.protocol import known_answer
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
@@ -88,8 +91,8 @@ class OpenedRounds:
             self._require_known(label, total)
         else:
             self._work.step(total)
-        self.previous = tagged_hash("opened round", label.digest, record.list_digest, *checks, opened)
-        self._decision_salt = tagged_hash("decision salt", opened)
+        self.previous = round_digest(record, checks, opened)
+        self._decision_salt = decision_salt(opened)
         self.rounds_opened += 1
 
     def _require_known(self, label: Label, total: npt.NDArray[np.float64]) -> None:
@@ -104,8 +107,43 @@ class OpenedRounds:
             )
 
     def decisions_digest(self) -> bytes:
-        """Stands for the decisions. The aggregator sees it and could try guesses of them, a small count of events say,
-        but
-        not of the last opened integers, whose noise is salt that only readers have.
+        """Stands for the decisions of a model that is finished. The aggregator sees it and could try guesses of them,
+        a small count of events say, but not of the last opened integers, whose noise is salt that only readers have.
         """
-        return tagged_hash("decisions", self._decision_salt, *self._work.decisions())
+        *earlier, last = self._work.decisions()
+        return joined_decisions(decided(self._decision_salt, earlier), self._decision_salt, last)
+
+
+def verified_checks(profile: Profile, record: RoundRecord, total: bytes, gone: Sequence[bytes]) -> list[bytes]:
+    """The check values of a round in the order of names, once `total` is found to be the sum of the contributions that
+    were signed. `gone` are the contributions of those who signed no check value, as the sum names them.
+
+    Raises CheckError or MalformedError.
+    """
+    values, digest = record.first.values, record.list_digest
+    checks = {name: check.value for name, check in record.checks.items()}
+    for name, packed in zip(record.sum.absent if record.sum else (), gone, strict=True):
+        checks[name] = check_value(profile, packed, values, digest)
+    ordered = [checks[name] for name in sorted(checks)]
+    verify_checks(profile, total, values, digest, ordered)
+    return ordered
+
+
+def round_digest(record: RoundRecord, checks: Sequence[bytes], opened: bytes) -> bytes:
+    """V: the hash of a round as whoever opened it saw it."""
+    return tagged_hash("opened round", record.first.label, record.list_digest, *checks, opened)
+
+
+def decision_salt(opened: bytes) -> bytes:
+    """The salt, from the hash of the last opened integers."""
+    return tagged_hash("decision salt", opened)
+
+
+def decided(salt: bytes, earlier: Sequence[str]) -> bytes:
+    """Stands for all decisions before the last one."""
+    return tagged_hash("decided", salt, *earlier)
+
+
+def joined_decisions(earlier: bytes, salt: bytes, last: str) -> bytes:
+    """Stands for all decisions, so that the last one, which is the result, can be shown without those before it."""
+    return tagged_hash("decisions", earlier, tagged_hash("found", salt, last))

@@ -73,7 +73,9 @@ class Work(Protocol):
         """What was found, once `vector` is None."""
 
     def decisions(self) -> tuple[str, ...]:
-        """Every decision so far, in words that are the same bits in every region."""
+        """Every decision so far, in words that are the same bits in every region. The last one, once `vector` is None,
+        says what was found.
+        """
 
 
 Recall = Callable[[str], Outgoing | None]

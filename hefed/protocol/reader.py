@@ -2,7 +2,6 @@
 goes on with the model by itself.
 """
 
-from hefed.crypto.contribution import check_value, verify_checks
 from hefed.crypto.errors import CryptoError
 from hefed.crypto.keys import Subset
 from hefed.crypto.opening import Opening
@@ -12,7 +11,7 @@ from hefed.protocol.answers import read_answers
 from hefed.protocol.board import Board
 from hefed.protocol.contexts import answer_context, content_key_context, finding_context
 from hefed.protocol.errors import EquivocationError, ProtocolError
-from hefed.protocol.opened import OpenedRounds
+from hefed.protocol.opened import OpenedRounds, verified_checks
 from hefed.protocol.ports import Keep, Vault, Work
 from hefed.protocol.record import RoundRecord
 from hefed.protocol.sealing import ContentCipher, SealingKey, seal
@@ -91,19 +90,15 @@ class ReaderPart(OpenedRounds):
             raise EquivocationError(
                 f"round {record.number} was made for another label than {self._name}'s own; nothing is opened"
             )
-        total, gone = attachments[0], attachments[1:]
-        checks = {name: check.value for name, check in record.checks.items()}
-        for name, packed in zip(record.sum.absent if record.sum else (), gone, strict=True):
-            checks[name] = check_value(board.profile, packed, label.values, record.list_digest)
-        ordered = [checks[name] for name in sorted(checks)]
-        verify_checks(board.profile, total, label.values, record.list_digest, ordered)
+        total, *gone = attachments
+        checks = verified_checks(board.profile, record, total, gone)
         checked = self._cross_check()
         opening = self._opening or Opening(board.precision, label)
         keep = self._keep if len(total) <= MOST_KEPT else None
         values = self.decoded(opening.open(total, keep=keep is not None), label)
         if keep is not None:
             keep(record.number, opening.packed)
-        self.go_on(record, label, values, opening.digest, ordered)
+        self.go_on(record, label, values, opening.digest, checks)
         self._opening, self._digests = None, {}
         self.checked.append(checked)
 

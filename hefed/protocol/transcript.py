@@ -11,7 +11,7 @@ import hashlib
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, BinaryIO, Literal, TypeVar
+from typing import Annotated, Any, BinaryIO, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,7 +21,7 @@ from hefed.protocol.errors import ProtocolError, TranscriptError
 from hefed.protocol.messages import Digest, Message, Name
 from hefed.protocol.roster import Roster, is_signed
 
-FORMAT: Literal["hefed/1 transcript"] = "hefed/1 transcript"
+FORMAT = "hefed/1 transcript"
 PIECE = 2**20
 """Bytes of an attachment in one frame at most."""
 MOST = codec.MAX_BYTES + 2**12
@@ -37,31 +37,31 @@ class _Frame(BaseModel):
 
 
 class _Head(_Frame):
-    format: Literal["hefed/1 transcript"]
+    format: str
     party: Name
     study: Digest
     roster: bytes
 
 
-class _Entry(_Frame):
+class Chained(_Frame):
+    """Any frame but the first one and pieces of attachments."""
+
     before: Digest
+
+
+class _Entry(Chained):
     number: Annotated[int, Field(ge=0, lt=2**40)]
     at: Annotated[float, Field(ge=0, le=2**40, allow_inf_nan=False)]
     envelope: bytes
     held: Annotated[list[bool], Field(max_length=1025)]
 
 
-class _Unrecorded(_Frame):
-    before: Digest
+class _Unrecorded(Chained):
     unrecorded: bytes
 
 
-class _End(_Frame):
-    before: Digest
+class _End(Chained):
     signature: Annotated[bytes, Field(min_length=64, max_length=64)]
-
-
-F = TypeVar("F", bound=_Frame)
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,14 @@ class Recorded:
 class TranscriptWriter:
     """Writes a transcript: entries in order, then messages of the party's own that never came back, then `finish`."""
 
+    format = FORMAT
+
     def __init__(self, file: BinaryIO, head: Head) -> None:
         self._file, self._hash = file, hashlib.sha256()
         self._frame(
-            codec.encode({"format": FORMAT, "party": head.party, "study": head.study, "roster": head.roster.to_bytes()})
+            codec.encode(
+                {"format": self.format, "party": head.party, "study": head.study, "roster": head.roster.to_bytes()}
+            )
         )
 
     def add(self, number: int, at: float, message: Message, attachments: Sequence[bytes]) -> None:
@@ -101,9 +105,7 @@ class TranscriptWriter:
             raise ValueError("a transcript holds all attachments of an entry or none")
         self._map(number=number, at=float(at), envelope=message.envelope, held=[held] * len(bound))
         for data in attachments:
-            view = memoryview(data)
-            for start in range(0, len(view), PIECE):
-                self._frame(view[start : start + PIECE])
+            self._pieces(data)
 
     def add_unrecorded(self, envelope: bytes) -> None:
         """A message of the party's own that is not in its record."""
@@ -112,6 +114,11 @@ class TranscriptWriter:
     def finish(self, sign: Callable[[str, bytes], bytes]) -> None:
         """Closes the transcript; `sign` is the party's `Identity.sign_statement`."""
         self._map(signature=sign(STATEMENT, self._hash.digest()))
+
+    def _pieces(self, data: bytes) -> None:
+        view = memoryview(data)
+        for start in range(0, len(view), PIECE):
+            self._frame(view[start : start + PIECE])
 
     def _map(self, **content: Any) -> None:
         self._frame(codec.encode({"before": self._hash.digest(), **content}))
@@ -127,6 +134,10 @@ class TranscriptReader:
     it, as it is, under the roster that it names.
     """
 
+    format = FORMAT
+    forms: ClassVar[dict[str, type[Chained]]] = {"number": _Entry, "unrecorded": _Unrecorded, "signature": _End}
+    """Each frame's form by the name that only it has."""
+
     def __init__(self, file: BinaryIO) -> None:
         """Raises TranscriptError."""
         self._file, self._hash = file, hashlib.sha256()
@@ -134,12 +145,14 @@ class TranscriptReader:
         self._frames = 0
         try:
             form = _Head.model_validate(codec.decode(self._frame()))
+            if form.format != self.format:
+                raise self._altered(f"this is not the beginning of a {self.format.partition(' ')[2]}")
             self.head = Head(form.party, form.study, Roster.from_bytes(form.roster))
             self._identity = self.head.roster.member(form.party).identity
         except TranscriptError:
             raise
         except (ProtocolError, ValidationError) as error:
-            raise self._altered("this is not the beginning of a transcript") from error
+            raise self._altered(f"this is not the beginning of a {self.format.partition(' ')[2]}") from error
 
     def __iter__(self) -> Iterator[Recorded]:
         """All entries; with the last one everything has been verified: form, chain, signature and end of the file, and
@@ -161,11 +174,15 @@ class TranscriptReader:
                 case _Unrecorded():
                     self.unrecorded.append(self._message(frame.unrecorded))
                 case _End():
+                    if missing := self.missing():
+                        raise self._altered(missing)
                     if not is_signed(self._identity, frame.signature, STATEMENT, before):
                         raise self._altered(f"{self.head.party}'s signature under it does not hold")
                     if self._file.read(1):
                         raise self._altered("there are bytes behind its end")
                     return
+                case _:
+                    self.take(frame)
 
     def attachment(self, recorded: Recorded, position: int) -> bytes | None:
         """An attachment that the party keeps; None where it does not. It is the one that was signed.
@@ -192,6 +209,14 @@ class TranscriptReader:
             )
         return data
 
+    def take(self, frame: Chained) -> None:
+        """A frame that only another kind of file has."""
+        raise AssertionError(frame)
+
+    def missing(self) -> str:
+        """What the file lacks at its end, in words."""
+        return ""
+
     # --- inside
 
     def _entry(self, frame: _Entry) -> Recorded:
@@ -202,11 +227,17 @@ class TranscriptReader:
         places: list[int | None] = []
         for held, attachment in zip(frame.held, bound, strict=True):
             places.append(self._file.tell() if held else None)
-            for start in range(0, attachment.size if held else 0, PIECE):
-                size = min(PIECE, attachment.size - start)
-                if len(self._frame()) != size:
-                    raise self._altered("an attachment does not have its length")
+            if held:
+                for _ in self._pieces(attachment.size):
+                    pass
         return Recorded(frame.number, frame.at, message, tuple(places))
+
+    def _pieces(self, size: int) -> Iterator[bytes]:
+        for start in range(0, size, PIECE):
+            piece = self._frame()
+            if len(piece) != min(PIECE, size - start):
+                raise self._altered("what is kept does not have its length")
+            yield piece
 
     def _message(self, envelope: bytes) -> Message:
         try:
@@ -229,22 +260,15 @@ class TranscriptReader:
         self._hash.update(data)
         return data
 
-    def _read(self, data: bytes) -> _Entry | _Unrecorded | _End:
+    def _read(self, data: bytes) -> Chained:
         try:
             value = codec.decode(data)
-            form = next((form for key, form in _FORMS.items() if isinstance(value, dict) and key in value), None)
-            if form is not None:
-                return form.model_validate(value)
+            for name, form in self.forms.items():
+                if isinstance(value, dict) and name in value:
+                    return form.model_validate(value)
         except (ProtocolError, ValidationError) as error:
             raise self._altered("it does not have its form") from error
         raise self._altered("it does not have its form")
 
     def _altered(self, what: str) -> TranscriptError:
         return TranscriptError(f"frame {self._frames} cannot be as its party wrote it: {what}")
-
-
-_FORMS: dict[str, type[_Entry | _Unrecorded | _End]] = {
-    "number": _Entry,
-    "unrecorded": _Unrecorded,
-    "signature": _End,
-}
