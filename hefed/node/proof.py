@@ -87,8 +87,7 @@ def _followed(reader: ResultReader) -> tuple[Board, Sums]:
             attachments = [reader.attachment(recorded, i) for i in range(len(recorded.places))]
             sums[recorded.message.content.round] = [data for data in attachments if data is not None]
     _require_closed(board)
-    opened = reader.opened or reader.hashed
-    if len(opened) != len(sums) or not all(sums.values()):
+    if not sums or (reader.is_full and len(reader.opened) != len(sums)) or not all(sums.values()):
         raise NotProvedError(f"{len(sums)} sums were given to readers, and the file does not have all of them")
     if board.outcome is None or reader.outcome != board.outcome.how:
         raise NotProvedError("the file says that it has a result where the readers signed an error, or the reverse")
@@ -145,11 +144,11 @@ def _verify_full(reader: ResultReader, board: Board, sums: Sums) -> None:
 
 
 def _verify_published(reader: ResultReader, board: Board, sums: Sums) -> None:
-    """V and the hash of the decisions, from the hashes of the opened sums."""
-    previous = opened = m.ZERO_HASH
-    for record, opened in zip(board.rounds, reader.hashed, strict=False):
-        previous = round_digest(record, _checks(board, record, sums), opened)
-    _compare(board, previous, joined_decisions(reader.decided, decision_salt(opened), _last_decision(reader)))
+    """The last V and the hash of the decisions, from the hash of the last sum; every sum by its check values."""
+    opened = reader.hashed or b""
+    checks = [_checks(board, record, sums) for record in board.rounds[: len(sums)]]
+    last = round_digest(board.rounds[len(sums) - 1], checks[-1], opened)
+    _compare(board, last, joined_decisions(reader.decided, decision_salt(opened), _last_decision(reader)))
 
 
 def _last_decision(reader: ResultReader) -> str:
@@ -192,7 +191,7 @@ def _taken(reader: ResultReader, board: Board) -> list[str]:
         taken.insert(
             0,
             f"the {reader.outcome} follows from the sums: on the word of each of {_names(board.closings)}, since the "
-            "file has hashes in the place of the sums",
+            "file does not have the sums",
         )
     return taken
 
@@ -261,7 +260,6 @@ def publish(file: BinaryIO, folder: Path, to: Path) -> None:
         raise NodeError("this is the published form already; publish from the full one")
     if reader.head.roster.member(name).identity != home.identity.signer.public:
         raise NodeError(f"{shown(folder)} is not the home of {name} in the roster that the study was made under")
-    hashes = [tagged_hash("opened", packed) for packed in reader.opened]
     file.seek(0)
     again = ResultReader(file)
     with new_file(to) as out:
@@ -271,8 +269,7 @@ def publish(file: BinaryIO, folder: Path, to: Path) -> None:
             writer.add(
                 recorded.number, recorded.at, recorded.message, [data for data in attachments if data is not None]
             )
-        for number, digest in enumerate(hashes):
-            writer.add_hashed(number, digest)
+        writer.add_hashed(tagged_hash("opened", reader.opened[-1]))
         writer.add_found(reader.outcome or "", reader.document, reader.decided, reader.versions)
         writer.finish(home.identity.sign_statement)
 

@@ -1,7 +1,7 @@
 """A result with what it follows from, in one file: the record of a study, what its readers opened, and what was found.
 
 It is a transcript with more frames, in either of two forms. The *full* form has the opened sums, so that every step can
-be taken again; the *published* form has their hashes in their place. `protocols/result.md` says what each proves.
+be taken again; the *published* form has only the hash of the last one. `protocols/result.md` says what each proves.
 """
 
 from collections.abc import Mapping
@@ -25,8 +25,7 @@ class _Opened(Chained):
 
 
 class _Hashed(Chained):
-    hashed: _Round
-    digest: Digest
+    hashed: Digest
 
 
 class _Found(Chained):
@@ -37,7 +36,9 @@ class _Found(Chained):
 
 
 class ResultWriter(TranscriptWriter):
-    """Writes a result: entries in order, then for each round what was opened or its hash, then what was found."""
+    """Writes a result: entries in order, then what was opened in each round, or the hash of the last, then `add_found`
+    and `finish`.
+    """
 
     format = FORMAT
 
@@ -46,9 +47,9 @@ class ResultWriter(TranscriptWriter):
         self._map(opened=number, size=len(packed))
         self._pieces(packed)
 
-    def add_hashed(self, number: int, digest: bytes) -> None:
-        """The hash of what was opened in a round."""
-        self._map(hashed=number, digest=digest)
+    def add_hashed(self, digest: bytes) -> None:
+        """The hash of what was opened last."""
+        self._map(hashed=digest)
 
     def add_found(self, outcome: str, document: dict[str, Any], decided: bytes, versions: Mapping[str, str]) -> None:
         """What was found; `decided` stands for the decisions before it."""
@@ -68,8 +69,8 @@ class ResultReader(TranscriptReader):
         super().__init__(file)
         self.opened: list[bytes] = []
         """By round, in the full form."""
-        self.hashed: list[bytes] = []
-        """By round, in the published form."""
+        self.hashed: bytes | None = None
+        """The hash of what was opened last, in the published form."""
         self.outcome: str | None = None
         self.document: dict[str, Any] = {}
         self.decided = b""
@@ -78,15 +79,15 @@ class ResultReader(TranscriptReader):
     @property
     def is_full(self) -> bool:
         """Whether the sums are in it."""
-        return not self.hashed
+        return self.hashed is None
 
     def take(self, frame: Chained) -> None:
         """Called for each frame that no transcript has."""
         match frame:
-            case _Opened() if frame.opened == len(self.opened) and not self.hashed:
+            case _Opened() if frame.opened == len(self.opened) and self.is_full:
                 self.opened.append(b"".join(self._pieces(frame.size)))
-            case _Hashed() if frame.hashed == len(self.hashed) and not self.opened:
-                self.hashed.append(frame.digest)
+            case _Hashed() if self.is_full and not self.opened:
+                self.hashed = frame.hashed
             case _Found() if self.outcome is None:
                 self.outcome, self.document = frame.outcome, frame.document
                 self.decided, self.versions = frame.decided, frame.versions

@@ -92,3 +92,38 @@ def test_what_is_no_transcript_is_one_sentence(make: Any, sentence: str, tmp_pat
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith(f"hefed: {sentence.format(tmp_path / 'given')}")
     assert len(ended.err.splitlines()) == 1
+
+
+# --- A result's file ------------------------------------------------------------------------------
+
+
+def test_a_simulation_leaves_a_result_that_proves_itself(out: Path) -> None:
+    ended = hefed("verify", out / "result.hefed")
+    assert (ended.code, ended.err) == (0, "")
+    said = " ".join(ended.out.split())
+    assert "n = 299, events = 96" in said
+    assert "the result follows from the sums: every step was taken again here" in said
+    assert max(map(len, ended.out.splitlines())) <= 80
+    ended = hefed("verify", "--json", out / "result.hefed")
+    document = json.loads(ended.out)
+    result = json.loads((out / "result.json").read_text())
+    assert (document["ok"], document["form"], document["signed_by"]) == (True, "full", "halland")
+    assert document["finding"]["estimate"] == [row["estimate"] for row in result["coefficients"]]
+    assert document["finding"]["std_error"] == [row["std_error"] for row in result["coefficients"]]
+
+
+def test_an_altered_result_is_not_proved(out: Path, tmp_path: Path) -> None:
+    data = bytearray((out / "result.hefed").read_bytes())
+    data[-500] ^= 1
+    (tmp_path / "result.hefed").write_bytes(data)
+    ended = hefed("verify", tmp_path / "result.hefed")
+    assert (ended.code, ended.err) == (1, "")
+    assert ended.out.startswith("NOT PROVED: frame ")
+    ended = hefed("verify", "--json", tmp_path / "result.hefed")
+    assert (ended.code, json.loads(ended.out)["ok"]) == (1, False)
+
+
+def test_a_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    ended = hefed("verify", tmp_path / "none.hefed")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == f"hefed: {tmp_path / 'none.hefed'} cannot be read: no such file or directory; check the name\n"

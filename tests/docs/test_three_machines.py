@@ -242,6 +242,15 @@ def test_a_study_from_the_page_gives_the_answer_of_r_to_the_analyst_alone(machin
     said = " ".join(machines.run(audit, "halland").split())
     assert "11 sums, each over the patients of halland, kronoberg, orebro together" in said
     assert said.endswith("All is well: every rule that can be checked from outside was kept.")
+    written, published, verify_full, verify_published = commands["A result that proves itself"]
+    assert machines.run(written, "halland").strip() == "full.hefed"
+    assert machines.run(published, "halland").strip() == "published.hefed"
+    coefficient = f"{rows[0]['estimate']: .6g}"
+    for line in (verify_full, verify_published):
+        said = " ".join(machines.run(line, "halland").split())
+        assert f"age {coefficient.strip()}" in said
+        assert "halland, kronoberg, orebro signed this result, to the last bit" in said
+    assert "on the word of each of halland, kronoberg, orebro" in said
 
 
 def test_a_refusal_from_the_page_reaches_the_analyst_in_words(machines: Machines) -> None:

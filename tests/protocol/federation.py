@@ -47,6 +47,7 @@ class Party:
     vault: MemoryVault = field(default_factory=MemoryVault)
     sent: dict[str, Outgoing] = field(default_factory=dict)
     record: list[tuple[bytes, tuple[bytes, ...]]] = field(default_factory=list)
+    opened: dict[int, bytes] = field(default_factory=dict)
     machine: Any = None
 
 
@@ -99,6 +100,7 @@ class Federation:
             vault=party.vault,
             recall=party.sent.get,
             prepare=taking_part(name, self.tables.get(name), party.vault, lambda: self.now),
+            keep=party.opened.__setitem__,
         )
         said: list[Outgoing] = []
         for envelope, attachments in party.record:
