@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.load.run import Case
+from benchmarks.load.run import measure as load
 from benchmarks.rounds import Round
 from benchmarks.worker import ROOT
 
@@ -89,6 +91,21 @@ def measure(values: int, profile: str = "compact") -> dict[str, float]:
         output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout  # noqa: S603  ours
         peaks[role] = round(json.loads(output) / 1e6, 1)
     return peaks
+
+
+def of_processes(values: int) -> dict[str, float]:
+    """Megabytes that whole processes of a study of `compact` need at most, above those of a study of 1,000 values: with
+    ZeroMQ, SQLite, a region's own vector and what it opened. A region is reader and more at once.
+    """
+    measured = []
+    for length in (1000, values):
+        with tempfile.TemporaryDirectory() as folder:
+            measured.append(load(Case(3, length, 1, "compact", "vectorised"), Path(folder, "parties")))
+    short, long = measured
+    return {
+        role: round((getattr(long, role).peak - getattr(short, role).peak) / 1e6, 1)
+        for role in ("aggregator", "contributor", "keyholder")
+    }
 
 
 if __name__ == "__main__":

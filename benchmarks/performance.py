@@ -201,14 +201,19 @@ def _growth(details: dict[str, Any], steps: Steps) -> str:
             each.append("" if case is None else number(1e9 * case["seconds"] / values))
         lines.append((f"{values:,}", *(steps.milliseconds("round", values, p) for p in PROFILES), *each))
     peaks = details["peaks"]
-    roles = ", ".join(f"{role} {number(size)}" for role, size in peaks["megabytes"].items())
+    roles, processes = (
+        ", ".join(f"{role} {number(size)}" for role, size in peaks[what].items()) for what in ("megabytes", "processes")
+    )
     return (
         "## Length\n\n"
         "All parts of a round after another: one contributor, the aggregator, one keyholder, one reader.\n\n"
         f"{rows(*lines)}\n\n"
         f"Memory at {peaks['values']:,} values of `compact`, in MB above the program and the "
         f"caller's own vector: {roles}.\n"
-        "What is received and what is to be sent counts.\n\n"
+        "What is received and what is to be sent counts.\n"
+        f"Whole processes of a study of that length need, above those of one of 1,000 values: {processes}.\n"
+        "There ZeroMQ holds pieces of what comes and goes, SQLite a whole attachment more than once while it is "
+        "stored, and a\nregion its vector and what it opened.\n\n"
         "The power of the number of values with which each step's time grows, between the two longest; 1 is in "
         f"proportion:\n\n{_slopes(steps)}"
     )

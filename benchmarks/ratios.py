@@ -95,8 +95,9 @@ def growth(size: Size) -> Details:
 
 
 def peaks(size: Size) -> Details:
-    """Megabytes above the vector, by role."""
-    return {"values": size.longest, "megabytes": memory.measure(size.longest)}
+    """Megabytes above the vector, by role; and of whole processes."""
+    processes = memory.of_processes(size.longest)
+    return {"values": size.longest, "megabytes": memory.measure(size.longest), "processes": processes}
 
 
 def small_round(size: Size) -> Details:
