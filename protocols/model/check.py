@@ -72,9 +72,7 @@ RUNS = (
     Run("liveness", 4, ("DOWN=1", "LATE=0", *FOUR)),
     Run("liveness", 4, ("DOWN=0", "LATE=2", *FOUR)),
     Run("liveness", 3, ("DOWN=1", "NO_REPLAY"), "the record is replayed after a restart", "ends"),
-    Run(
-        "liveness", 4, ("DOWN=0", "NO_WAIT", *FOUR), "one that can be spared is left out of the cohort", "ends"
-    ),
+    Run("liveness", 4, ("DOWN=0", "NO_WAIT", *FOUR), "one that can be spared is left out of the cohort", "ends"),
     Run("liveness", 4, ("DOWN=0", "NO_SECOND_ATTEMPT", *FOUR), "a later attempt asks other keyholders", "ends"),
     Run("liveness", 4, ("DOWN=0", "KEYHOLDERS=12", *FOUR), "(t keyholders live)", "ends"),
 )

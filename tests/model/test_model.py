@@ -35,7 +35,7 @@ def test_every_line_of_a_model_is_reached_or_says_why_not(model: str) -> None:
 
 @pytest.mark.parametrize("model", check.PROPERTIES)
 def test_everything_that_a_model_asserts_has_a_control(model: str) -> None:
-    asserted = {words for words in check.PROPERTIES[model].split(", ")}
+    asserted = set(check.PROPERTIES[model].split(", "))
     assert asserted <= {run.violated for run in check.RUNS if run.model == model}
     assert {run.regions for run in check.RUNS if run.model == model and not run.violated} == {3, 4}
 
