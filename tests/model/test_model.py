@@ -1,6 +1,8 @@
 """Spin searches the protocol's state models: every property holds, and every control finds its violation."""
 
+import importlib
 import os
+import re
 import subprocess
 import sys
 from functools import cache
@@ -11,6 +13,18 @@ import pytest
 from protocols.model import check
 
 ROOT = Path(check.__file__).parents[2]
+PAGE = (Path(check.__file__).parent / "README.md").read_text()
+MODULES = {
+    "Board": "hefed.protocol.board",
+    "ContributorPart": "hefed.protocol.contributor",
+    "Coordinator": "hefed.protocol.coordinator",
+    "KeyholderPart": "hefed.protocol.keyholder",
+    "Member": "hefed.protocol.member",
+    "OpenedRounds": "hefed.protocol.opened",
+    "Participation": "hefed.node.participation",
+    "ReaderPart": "hefed.protocol.reader",
+    "Study": "hefed.study",
+}
 needs_spin = pytest.mark.skipif(bool(check.missing()), reason="spin or gcc is not installed: apt-get install spin gcc")
 
 
@@ -38,6 +52,25 @@ def test_everything_that_a_model_asserts_has_a_control(model: str) -> None:
     asserted = set(check.PROPERTIES[model].split(", "))
     assert asserted <= {run.violated for run in check.RUNS if run.model == model}
     assert {run.regions for run in check.RUNS if run.model == model and not run.violated} == {3, 4}
+
+
+def test_the_page_lists_the_controls_that_are_run() -> None:
+    listed = {
+        (option, violated)
+        for option, words in re.findall(r"^\| [^|]* \| `([A-Z_=0-9]+)` \| (.*) \|$", PAGE, re.MULTILINE)
+        for violated in re.findall(r"`(\w+)`", words)
+    }
+    run = {(option, run.violated) for run in check.RUNS if run.violated for option in run.options}
+    shared = {"COHORTS_ONLY", "SAME_ROUND", "DOWN=0", "DOWN=1", *check.FOUR}
+    assert listed == {(option, violated) for option, violated in run if option not in shared}
+
+
+def test_the_code_that_steps_stand_for_is_there() -> None:
+    table = PAGE.split("## Which code a step stands for")[1]
+    named = re.findall(r"`([A-Z]\w+)\.(\w+)`", table)
+    assert len(named) > 20
+    for owner, name in named:
+        assert hasattr(getattr(importlib.import_module(MODULES[owner]), owner), name), f"{owner}.{name}"
 
 
 @needs_spin
