@@ -5,6 +5,7 @@
 #   make bench   what encryption costs, beside other programs: benchmarks/results and docs/performance.md; up to an
 #                hour, wants a quiet machine; `make bench-short` runs each step in short: bench.json
 #   make load    what an aggregator needs for many regions and long vectors: minutes
+#   make model   state models of the protocol, searched by Spin; needs spin and gcc, and no .venv: a minute or two
 #   make lint    style         make types    static types
 #   make wheelhouse            a folder and a tar file to install hefed from, without internet
 #   make requirements          pin the newest releases that pyproject.toml allows, with hashes
@@ -15,7 +16,7 @@ READY  := $(VENV)/.ready
 DEMO   ?= demo
 WHEELHOUSE ?= wheelhouse
 
-.PHONY: demo test bench bench-short peers ratios performance load lint types format wheelhouse requirements clean
+.PHONY: demo test model bench bench-short peers ratios performance load lint types format wheelhouse requirements clean
 
 demo: $(READY)
 	@echo 'The three tables are one public data set of one hospital, dealt out by row number; they are not the patients of'
@@ -25,6 +26,9 @@ demo: $(READY)
 
 test: $(READY)
 	$(VENV)/bin/python -m pytest
+
+model:
+	$(PYTHON) -m protocols.model.check
 
 # Each step of a round, and whole rounds and fits, in short: for CI.
 bench-short: $(READY)
