@@ -36,3 +36,18 @@ def test_as_many_values_as_are_allowed_come_back_and_one_more_is_not_encoded() -
         codec.encode([*most, 0])
     with pytest.raises(EncodingError, match="more than"):
         codec.decode(emit([*most, 0]))
+
+
+@pytest.mark.parametrize("key", ["a" + ".a" * 40, "a" + " . 'b c'" * 40, '"a"' + '."."' * 40, "[a" + ".a" * 40 + "]"])
+def test_a_key_of_very_many_parts_is_refused_before_it_is_read(key: str) -> None:
+    text = key if key.startswith("[") else f"{key} = 1"
+    with pytest.raises(StudyError, match="has a key of more than 32 parts"):
+        t.study_file(text.encode())
+
+
+def test_dots_in_words_are_no_parts_of_a_key() -> None:
+    words = b"# www.example.org ... a.b.c 1.2.3\n" + b"# One. " * 40 + b"\n"
+    right = examples("study-file")["good-cox"]
+    purpose = b'purpose = "' + b"See x.org. And... " * 27 + b'."'
+    assert t.study_file(words + right) == t.study_file(right)
+    t.study_file(b"\n".join(purpose if line.startswith(b"purpose") else line for line in right.split(b"\n")))
