@@ -51,3 +51,9 @@ def test_dots_in_words_are_no_parts_of_a_key() -> None:
     purpose = b'purpose = "' + b"See x.org. And... " * 27 + b'."'
     assert t.study_file(words + right) == t.study_file(right)
     t.study_file(b"\n".join(purpose if line.startswith(b"purpose") else line for line in right.split(b"\n")))
+
+
+@pytest.mark.parametrize("size", [0, 1, 11, 12, 27])
+def test_a_secret_of_which_little_is_left_is_one_that_does_not_open(size: int) -> None:
+    with pytest.raises(DeclinedError):
+        t.frozen_table(bytes(size))
