@@ -57,3 +57,8 @@ def test_dots_in_words_are_no_parts_of_a_key() -> None:
 def test_a_secret_of_which_little_is_left_is_one_that_does_not_open(size: int) -> None:
     with pytest.raises(DeclinedError):
         t.frozen_table(bytes(size))
+
+
+def test_a_proxy_with_a_name_that_is_no_text_is_refused() -> None:
+    with pytest.raises(ProxyRefusesError, match="not one of a SOCKS5 proxy"):
+        t.proxy_reply(b"\x05\x00\x05\x00\x00\x03\x04\xffame\x00\x00")
