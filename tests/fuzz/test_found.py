@@ -62,3 +62,10 @@ def test_a_secret_of_which_little_is_left_is_one_that_does_not_open(size: int) -
 def test_a_proxy_with_a_name_that_is_no_text_is_refused() -> None:
     with pytest.raises(ProxyRefusesError, match="not one of a SOCKS5 proxy"):
         t.proxy_reply(b"\x05\x00\x05\x00\x00\x03\x04\xffame\x00\x00")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"fits": ' + "9" * 5000 + "}", json.dumps({"fits": [1]}), "\ud800"])
+def test_pooled_answers_that_are_none_are_refused_in_words(text: str, tmp_path: Path) -> None:
+    (tmp_path / "pooled.json").write_bytes(text.encode(errors="surrogatepass"))
+    with pytest.raises(PooledFitError, match="is not a file of pooled answers"):
+        load_pooled(tmp_path / "pooled.json", t.cox())
