@@ -69,3 +69,9 @@ def test_pooled_answers_that_are_none_are_refused_in_words(text: str, tmp_path: 
     (tmp_path / "pooled.json").write_bytes(text.encode(errors="surrogatepass"))
     with pytest.raises(PooledFitError, match="is not a file of pooled answers"):
         load_pooled(tmp_path / "pooled.json", t.cox())
+
+
+def test_a_standing_that_is_too_deep_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text("[" * 100_000)
+    with pytest.raises(NodeError, match="cannot be read"):
+        read_status(tmp_path)
