@@ -53,6 +53,13 @@ def test_dots_in_words_are_no_parts_of_a_key() -> None:
     t.study_file(b"\n".join(purpose if line.startswith(b"purpose") else line for line in right.split(b"\n")))
 
 
+@pytest.mark.parametrize("number", ["0x" + "f" * 5000, "0b" + "10" * 9000, "9" * 5000])
+def test_a_number_of_thousands_of_digits_is_refused_before_anybody_would_write_it_out(number: str) -> None:
+    text = examples("study-file")["good-cox"].replace(b'kind = "cox"', f"kind = {number}".encode())
+    with pytest.raises(StudyError, match=r"has a number of more than 1000 digits|is not valid TOML"):
+        t.study_file(text)
+
+
 @pytest.mark.parametrize("size", [0, 1, 11, 12, 27])
 def test_a_secret_of_which_little_is_left_is_one_that_does_not_open(size: int) -> None:
     with pytest.raises(DeclinedError):
