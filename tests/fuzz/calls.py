@@ -28,12 +28,15 @@ from hefed.node.decision import Decision, Decisions
 from hefed.node.frames import message_of
 from hefed.node.identity import FILE as IDENTITY
 from hefed.node.identity import Identity
+from hefed.node.invitation import is_asked, read_invitation, title, unfit
+from hefed.node.schema import study_name
 from hefed.node.settings import FILE as SETTINGS
 from hefed.node.settings import Settings
 from hefed.node.status import FILE as STATUS
 from hefed.node.status import read_status
 from hefed.node.tunnel import open_tunnel
 from hefed.node.vault import StudyVault
+from hefed.node.work import fit_of
 from hefed.protocol import codec
 from hefed.protocol import messages as m
 from hefed.protocol.answers import read_answers, write_answers
@@ -42,6 +45,7 @@ from hefed.protocol.contexts import finding_context
 from hefed.protocol.record import RoundRecord
 from hefed.protocol.sealing import ContentCipher, SealingKey, public_key, seal
 from hefed.report.comparison import load_pooled
+from hefed.report.result import Encryption, result_document, write_result
 from hefed.study import Study
 from tests.fuzz.world import CORPUS, IDENTITIES, REGIONS, ROSTER, file, folder, made, post, record
 
@@ -82,7 +86,12 @@ def invitation(data: bytes) -> object:
         study = first["study"]  # whose form is not right, which read_message says
     sign = IDENTITIES["analyst"].sign_statement
     body = codec.encode({**first, "content": content, "study": study})
-    Board(ROSTER, study).post(m.read_message(codec.encode([body, sign("message", body)]), ROSTER))
+    said = codec.encode([body, sign("message", body)])
+    came = read_invitation(said, study, ROSTER)  # a region's first look
+    is_asked(came.content, "halland")
+    assert title(came.content).isprintable()
+    assert study_name(came.body.content.get("definition")) or unfit(came, ROSTER, "halland")
+    Board(ROSTER, study).post(came)
     return content
 
 
@@ -183,6 +192,20 @@ def finding(data: bytes) -> object:
         sealed = seal(data, FINDER.invitation.result_key, finding_context(FINDER.study, reader, "analyst"))
         board.closings[reader] = m.Closing(last=LIST, decisions=LIST, outcome="result", sealed=sealed)
     return FINDER.open(board)
+
+
+def fit(data: bytes) -> object:
+    """What a finding says of the model, until it is written as a result file."""
+    document = codec.decode(data)
+    if not isinstance(document, dict):
+        raise RefusedError("what `finding` refuses")
+    try:
+        found = fit_of(document)
+    except TypeError:
+        raise RefusedError("said by the caller as a StudyFailedError") from None
+    result = result_document(cox(), found, Encryption("tenseal", 4096, 93), [])
+    write_result(result, folder() / "result.json")
+    return result
 
 
 # --- The link ---------------------------------------------------------------------------------------------------------

@@ -18,12 +18,14 @@ from hefed.node.analyst import Submission
 from hefed.node.decision import Decision
 from hefed.node.frames import parts_of
 from hefed.node.settings import TEMPLATE
+from hefed.node.work import document_of
 from hefed.protocol import codec
 from hefed.protocol import messages as m
 from hefed.protocol.coordinator import Coordinator
 from hefed.protocol.roster import SignedRoster
 from hefed.protocol.sealing import SealingKey, seal
 from hefed.protocol.text import card_text, roster_text
+from hefed.statistics.result import FitResult
 from hefed.study import Study
 from tests.fuzz import calls as t
 from tests.fuzz.mutate import emit
@@ -118,6 +120,8 @@ def attachments() -> None:
         "two-rows",
         nonce + t.VAULT_KEY.encrypt(nonce, frozen.to_bytes(table), t.ORIGINAL_STUDY + b"secret"),
     )
+    result = FitResult(("age", "sodium"), (0.1, -0.05), (0.02, 0.5), -12.5, -20.0, 6, True, 299, 96)
+    write("fit", "cox", codec.encode(document_of(result)))
     document = {"names": ["age"], "estimate": [0.1], "std_error": [0.02], "log_likelihood": -12.5, "n": 299}
     write(
         "finding",

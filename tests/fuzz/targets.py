@@ -67,6 +67,7 @@ TARGETS: dict[str, Target] = {
         Target("public-key",      c.seal_to,                  (SealError,),                      _BYTES, 700),
         Target("contributor-key", ContributorKey.from_bytes,  (MalformedError,),                 _BYTES, 1500),
         Target("finding",         c.finding,                  (StudyFailedError, RefusedError),  _CBOR, 100),
+        Target("fit",             c.fit,                      (EncodingError, RefusedError),     _CBOR),
         Target("frames",          c.frames,                   (RefusedError, EncodingError),     _CBOR),
         Target("greeting",        c.greeting,                 (RefusedError,),                   _CBOR),
         Target("http-request",    c.http_request,             (RefusedError,),                   _TEXT, 300),

@@ -9,6 +9,7 @@ import pytest
 from hefed.node.errors import NodeError
 from hefed.node.status import FILE, read_status
 from hefed.node.tunnel import ProxyRefusesError
+from hefed.node.work import fit_of
 from hefed.protocol import codec
 from hefed.protocol.errors import EncodingError
 from hefed.protocol.ports import DeclinedError
@@ -16,7 +17,7 @@ from hefed.report.comparison import PooledFitError, load_pooled
 from hefed.study import StudyError
 from tests.fuzz import calls as t
 from tests.fuzz.mutate import BOMBS, emit
-from tests.fuzz.world import examples
+from tests.fuzz.world import examples, post, record
 
 
 @pytest.mark.parametrize("name", ["four million empty arrays", "four million empty maps"])
@@ -82,3 +83,20 @@ def test_a_standing_that_is_too_deep_is_refused_in_words(tmp_path: Path) -> None
     (tmp_path / FILE).write_text("[" * 100_000)
     with pytest.raises(NodeError, match="cannot be read"):
         read_status(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"std_error": [0.0, 0.5]}, {"std_error": [0.02]}, {"std_error": ["a", 0.5]}, {"estimate": [float("nan"), 0.1]},
+        {"estimate": [1e308, 0.1], "std_error": [1e-308, 0.5]}, {"n": None}, {"n": float("inf")}, {"names": 3},
+        {"log_likelihood": float("-inf")}, {"converged": 1}, {"more": 1},
+    ],
+)  # fmt: skip
+def test_a_result_with_numbers_that_none_can_have_is_refused(more: dict[str, object]) -> None:
+    right = codec.decode(examples("fit")["good-cox"])
+    assert fit_of(right).n == 299
+    with pytest.raises(TypeError):
+        fit_of({**right, **more})
+    with pytest.raises(TypeError):
+        fit_of({key: value for key, value in right.items() if key not in more} if "more" not in more else {})
