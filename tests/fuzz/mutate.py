@@ -56,7 +56,7 @@ PLAIN: tuple[Any, ...] = (
     "", "a", "halland", "halland\n", "aggregator", "analyst", "\0", "\x1b[2J", "\u202e", "\U0010ffff", "é" * 70,
     "x" * 2001, "a" * 70_000,
     b"", b"\0", bytes(32), bytes(31), bytes(33), b"\xff" * 1216, bytes(1216), bytes(70_000),
-    [], {}, [[]], [{}], {"": 0}, {"a": {}}, ["a"] * 1100, [0] * 66_000, {str(n): n for n in range(1100)},
+    [], {}, [[]], [{}], {"": 0}, {"a": {}}, ["a"] * 1100, [0] * 60_000, {str(n): n for n in range(1100)},
 )  # fmt: skip
 DEEP = (
     *map(nested, (5, 11, 13, 200, 50_000)),

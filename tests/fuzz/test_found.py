@@ -100,3 +100,15 @@ def test_a_result_with_numbers_that_none_can_have_is_refused(more: dict[str, obj
         fit_of({**right, **more})
     with pytest.raises(TypeError):
         fit_of({key: value for key, value in right.items() if key not in more} if "more" not in more else {})
+
+
+def test_very_many_faults_are_counted_and_not_listed() -> None:
+    encoded = codec.decode(codec.decode(record()[1].envelope)[0])
+    encoded["content"]["dealing_keys"] = {"A" * 40 + str(number): 0 for number in range(60_000)}
+    began = time.process_time()
+    with pytest.raises(EncodingError, match=r"does not have its form \(120000 faults\)"):
+        post(1, codec.encode(encoded))
+    assert time.process_time() - began < 3
+    definition = {**t.cox().public(), **{str(number): 0 for number in range(2000)}}
+    with pytest.raises(StudyError, match="the study: has 2000 mistakes"):
+        t.study_public(codec.encode(definition))
