@@ -8,6 +8,7 @@ import pytest
 
 from hefed.node.errors import NodeError
 from hefed.node.status import FILE, read_status
+from hefed.node.store import Store
 from hefed.node.tunnel import ProxyRefusesError
 from hefed.node.work import fit_of
 from hefed.protocol import codec
@@ -112,3 +113,11 @@ def test_very_many_faults_are_counted_and_not_listed() -> None:
     definition = {**t.cox().public(), **{str(number): 0 for number in range(2000)}}
     with pytest.raises(StudyError, match="the study: has 2000 mistakes"):
         t.study_public(codec.encode(definition))
+
+
+def test_a_state_whose_schema_is_no_text_is_refused_in_words(tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    path = tmp_path / "state.sqlite"
+    path.write_bytes(path.read_bytes().replace(b"tableentryentry", b"table\xeentryentry"))
+    with pytest.raises(NodeError, match=r"state\.sqlite cannot be used: database disk image is malformed"):
+        Store(tmp_path)
