@@ -5,6 +5,7 @@ also writes what no right encoder does. Knows nothing of hefed.
 """
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from random import Random
 from typing import Any
 
@@ -123,7 +124,10 @@ def of_cbor(data: bytes, random: Random, others: Sequence[bytes]) -> bytes:
     """One value, or a few, of the tree exchanged; now and then bytes changed without regard to the tree."""
     if random.random() < 0.15:
         return of_bytes(data, random, others)
-    root = [cbor2.loads(data)]
+    try:
+        root = [cbor2.loads(data)]
+    except (cbor2.CBORError, ValueError):  # an example that is itself no CBOR
+        return of_bytes(data, random, others)
     for _ in range(random.choice((1, 1, 1, 2, 3))):
         container, key = random.choice(_places(root))
         container[key] = _instead(container[key], random)
@@ -144,7 +148,7 @@ def _places(container: Any) -> list[tuple[Any, Any]]:
 
 def _instead(value: Any, random: Random) -> Any:
     if random.random() < 0.4:
-        return random.choice(random.choice((PLAIN, PLAIN, PLAIN, NOT_CANONICAL, HUGE, DEEP)))
+        return deepcopy(random.choice(random.choice((PLAIN, PLAIN, PLAIN, NOT_CANONICAL, HUGE, DEEP))))
     match value:
         case bool():
             return not value
@@ -160,20 +164,22 @@ def _instead(value: Any, random: Random) -> Any:
         case list():
             at = random.randrange(len(value) + 1)
             other = [*value[:at], *value[at + 1 :]]
-            return random.choice((other, value[::-1], value * 2, [*value, *value[:1]], [*value, random.choice(PLAIN)]))
+            return random.choice(
+                (other, value[::-1], value * 2, [*value, *value[:1]], [*value, deepcopy(random.choice(PLAIN))])
+            )
         case dict() if value:
             key = random.choice(list(value))
             rest = {name: one for name, one in value.items() if name != key}
             choices: list[Callable[[], Any]] = [
                 lambda: rest,
                 lambda: {**rest, str(key) + "x": value[key]},
-                lambda: {**value, "more": random.choice(PLAIN)},
+                lambda: {**value, "more": deepcopy(random.choice(PLAIN))},
                 lambda: Pairs([*value.items(), (key, value[key])]),
                 lambda: Pairs([*value.items()][::-1]),
                 lambda: Pairs([*rest.items(), (random.choice((0, b"a", None, Raw(b"\x80"))), value[key])]),
             ]
             return random.choice(choices)()
-    return random.choice(PLAIN)
+    return deepcopy(random.choice(PLAIN))
 
 
 _VALUES = (
@@ -198,7 +204,7 @@ def of_text(data: bytes, random: Random, others: Sequence[bytes]) -> bytes:
     """Lines taken out, put in, doubled and exchanged, values of `key = value` and `key: value` exchanged."""
     if random.random() < 0.15:
         return of_bytes(data, random, others)
-    lines = data.decode().split("\n")
+    lines = data.decode(errors="replace").split("\n")
     for _ in range(random.choice((1, 1, 2, 3))):
         at = random.randrange(len(lines))
         match random.randrange(8):

@@ -48,7 +48,7 @@ def test_changed_examples_and_bytes_at_random(target: Target) -> None:
 
     @settings(
         max_examples=max(30, int(target.each * SECONDS / len(TARGETS))),
-        deadline=timedelta(seconds=2 * LONGEST),
+        deadline=timedelta(seconds=10 * LONGEST),  # by the clock, on a machine that does other things too
         database=None,
         suppress_health_check=list(HealthCheck),
     )
