@@ -8,6 +8,12 @@ from typing import Any
 from hefed.wording import quoted
 
 MAX_BYTES = 1 << 20
+MAX_PARTS = 32
+"""Of a key such as regions.lund.data, which has three. tomllib takes the square of their number in time."""
+
+_PART = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')"""
+_MANY_DIGITS = re.compile("0[xob][0-9A-Fa-f_]{1000}")  # of a decimal number Python itself refuses that many
+_MANY_PARTS = re.compile(rf"(?<![A-Za-z0-9_.-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{MAX_PARTS}}}")
 
 
 class TomlError(ValueError):
@@ -24,7 +30,14 @@ def read_toml(path: Path) -> dict[str, Any]:
     if len(data) > MAX_BYTES:
         raise TomlError(f"has more than {MAX_BYTES >> 20} MiB; is it the right file?")
     try:
-        return tomllib.loads(data.decode())
+        text = data.decode()
+        if _MANY_PARTS.search(text):
+            raise TomlError(f"has a key of more than {MAX_PARTS} parts with dots between them; is it the right file?")
+        if _MANY_DIGITS.search(text):
+            raise TomlError("has a number of more than 1000 digits; is it the right file?")
+        return tomllib.loads(text)
+    except TomlError:
+        raise
     except UnicodeDecodeError:
         raise TomlError("is not UTF-8 text; save it as UTF-8") from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError

@@ -17,6 +17,7 @@ NAME_RULE = "must be small letters, digits and inner hyphens, at most 64"
 
 _QUOTED_LENGTH = 60
 _QUOTED_BITS = 256
+_MOST_MISTAKES = 1000  # to list more would take seconds
 _NO_SENTENCE_OF_ITS_OWN = "default_factory_not_called"  # follows from another error of the same section
 
 
@@ -56,6 +57,8 @@ def counted(number: int, noun: str) -> str:
 
 def validation_sentence(error: "ValidationError", keys: Mapping[Location, Iterable[str]]) -> str:
     """What is wrong first of all, as one sentence. `keys` lists the known keys of each section by its location."""
+    if error.error_count() > _MOST_MISTAKES:
+        return f"has {error.error_count()} mistakes; is it the right one?"
     details = [detail for detail in error.errors(include_url=False) if detail["type"] != _NO_SENTENCE_OF_ITS_OWN]
     # A misspelt key is also a missing one; the spelling is what to mend.
     first = min(details, key=lambda detail: detail["type"] != "extra_forbidden")

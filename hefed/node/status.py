@@ -74,7 +74,7 @@ def read_status(home: Path) -> Status:
             f"no process has run in {home} yet: hefed node of a region, or hefed aggregator; an analyst has none, and "
             "follows a study with hefed submit"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise NodeError(
             f"{path} cannot be read ({error}); remove it, and the running process writes it again"
         ) from error

@@ -107,7 +107,7 @@ class Store:
         try:
             schema.prepare(self._path)
             self._db = sqlite3.connect(self._path, isolation_level=None)
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             raise self._unusable(error) from error
         try:
             for pragma in (
@@ -118,14 +118,16 @@ class Store:
                 f"journal_size_limit = {LOG_BYTES}",
             ):
                 self._db.execute(f"PRAGMA {pragma}")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the second: SQLite quotes what it cannot read
             self._db.close()
             raise self._unusable(error) from error
 
     def _unusable(self, error: Exception) -> NodeError:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
             return NodeError(f"{self._path} is in use by another program; stop that one, then start again")
-        reason = (error.strerror or "unknown reason").lower() if isinstance(error, OSError) else error
+        reason: object = (error.strerror or "unknown reason").lower() if isinstance(error, OSError) else error
+        if isinstance(error, UnicodeDecodeError):
+            reason = "database disk image is malformed"
         return NodeError(f"{self._path} cannot be used: {reason}; look at the disk and the file's owner")
 
     def close(self) -> None:

@@ -27,6 +27,8 @@ def open_tunnel(proxy: tuple[str, int], target: tuple[str, int], seconds: float)
     """
     try:
         far = Proxy.from_url(f"socks5://{_host(proxy[0])}:{proxy[1]}", rdns=True).connect(*target, timeout=seconds)
+    except UnicodeDecodeError as error:
+        raise ProxyRefusesError("its answer is not one of a SOCKS5 proxy") from error
     except (ProxyError, OSError) as error:
         raise ProxyRefusesError(_reason(error)) from error
     far.settimeout(None)

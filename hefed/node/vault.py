@@ -44,7 +44,7 @@ class StudyVault:
             return secret
         try:
             return self._cipher.decrypt(sealed[:12], sealed[12:], bound)
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:  # the second where not even a nonce is left of it
             raise DeclinedError(
                 "a study's key file is not the one its secrets were stored under; the study cannot go on here"
             ) from error

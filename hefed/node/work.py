@@ -1,10 +1,12 @@
 """A region's own work in a study: its table, frozen and committed to, and the model that goes on from opened sums."""
 
+import math
 from dataclasses import fields
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hefed.crypto.parameters import PROFILES, Precision
 from hefed.data.table import LocalTable, commitment
@@ -147,9 +149,36 @@ def document_of(fit: FitResult) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
 
+class _Reported(BaseModel):
+    """The form of a `FitResult` as readers report it."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+    names: list[str]
+    estimate: list[float]
+    std_error: list[Annotated[float, Field(gt=0)]]
+    log_likelihood: float
+    log_likelihood_null: float
+    iterations: Annotated[int, Field(ge=0)]
+    converged: bool
+    n: Annotated[int, Field(ge=0)]
+    events: Annotated[int, Field(ge=0)]
+
+
 def fit_of(document: dict[str, Any]) -> FitResult:
-    """The inverse of `document_of`, for a document that the readers reported. Raises TypeError for another one."""
+    """The inverse of `document_of`, for a document that the readers reported. Raises TypeError for another one, and for
+    one with numbers that no result can have.
+    """
+    try:
+        form = _Reported.model_validate(document)
+    except ValidationError:
+        raise TypeError("not the form of a fit") from None
+    if not len(form.names) == len(form.estimate) == len(form.std_error):
+        raise TypeError("a fit with other names than estimates")
     plain: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in document.items()
+        name: tuple(value) if isinstance(value, list) else value for name, value in form.model_dump().items()
     }
-    return FitResult(**plain)
+    fit = FitResult(**plain)
+    if not all(map(math.isfinite, (*fit.z, *fit.ci_lower, *fit.ci_upper))):
+        raise TypeError("a fit with numbers beyond float64")
+    return fit

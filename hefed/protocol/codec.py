@@ -19,6 +19,8 @@ MAX_BYTES = 4 * 2**20
 
 MAX_ITEMS = 2**16
 """Of one array or map."""
+MAX_VALUES = 2**17
+"""Of one encoded value, counted with all that is in it: an empty map of one byte takes 64 in memory."""
 
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 
@@ -44,6 +46,7 @@ def decode(data: bytes) -> Any:
     """The plain value whose encoding is `data`. Raises EncodingError for anything else, however malformed."""
     if len(data) > MAX_BYTES:
         raise EncodingError(f"{len(data)} bytes of CBOR; at most {MAX_BYTES} are allowed")
+    _refuse_many(data)
     try:
         value = cbor2.loads(
             data,
@@ -62,8 +65,28 @@ def decode(data: bytes) -> Any:
     return value
 
 
+_ARGUMENT = {24: 1, 25: 2, 26: 4, 27: 8}
+_STRINGS = (2, 3)
+
+
+def _refuse_many(data: bytes) -> None:
+    """Raises EncodingError for more than MAX_VALUES values, before any is made. Looks at heads alone, and leaves all
+    else that can be wrong to cbor2.
+    """
+    place, end, values = 0, len(data), 0
+    while place < end:
+        values += 1
+        if values > MAX_VALUES:
+            raise EncodingError(f"CBOR of more than {MAX_VALUES} values; no more are allowed in one message")
+        major, argument = data[place] >> 5, data[place] & 31
+        size = _ARGUMENT.get(argument, 0)
+        place += 1 + size
+        if major in _STRINGS:
+            place += int.from_bytes(data[place - size : place]) if size else argument
+
+
 def _refuse_unless_plain(value: Any) -> None:
-    left = [value]
+    left, values = [value], 1
     while left:
         one = left.pop()
         if type(one) in _PLAIN:
@@ -78,4 +101,7 @@ def _refuse_unless_plain(value: Any) -> None:
                 if not isinstance(key, str):
                     raise EncodingError(f"a map's key is of type {type(key).__name__}; keys are text")
             items = one.values()
+        values += len(one) * (1 + isinstance(one, dict))
+        if values > MAX_VALUES:
+            raise EncodingError(f"more than {MAX_VALUES} values; no more are allowed in one message")
         left += [item for item in items if type(item) not in _PLAIN]

@@ -30,6 +30,8 @@ MAX_ATTEMPTS = 1000
 """Times that a round is put to keyholders."""
 MAX_WORDS = 2000
 """Characters of a region's or the aggregator's own words."""
+_MOST_FAULTS = 1000
+"""Of the form of a message, that are looked at one by one."""
 ZERO_HASH = bytes(32)
 """Stands where there is no previous message, or no previous round."""
 
@@ -352,9 +354,15 @@ def read_message(envelope: bytes, roster: Roster, sender: str | None = None) -> 
             f"a message of {plain['sender']} of a kind that this version of the protocol does not know"
         ) from None
     except ValidationError as error:
-        where = "; ".join(f"{quoted('.'.join(map(str, e['loc'])))}: {e['msg']}" for e in error.errors()[:3])
-        raise EncodingError(f"a message of {plain['sender']} that does not have its form ({where})") from None
+        raise EncodingError(f"a message of {plain['sender']} that does not have its form ({_faults(error)})") from None
     return Message(body, content, envelope, _digest(envelope))
+
+
+def _faults(error: ValidationError) -> str:
+    if error.error_count() > _MOST_FAULTS:  # to list them would take longer than anything else about a message
+        return f"{error.error_count()} faults"
+    faults = error.errors(include_url=False, include_context=False, include_input=False)[:3]
+    return "; ".join(f"{quoted('.'.join(map(str, fault['loc'])))}: {fault['msg']}" for fault in faults)
 
 
 def _require_signature(plain: Any, encoded: bytes, signature: bytes, roster: Roster, over: str | None) -> None:

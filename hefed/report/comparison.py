@@ -58,7 +58,9 @@ def load_pooled(path: Path, study: Study) -> PooledFit:
         return _pooled(content, fits[0])
     except OSError as error:
         raise PooledFitError(f"{path}: cannot be read: {(error.strerror or 'unknown reason').lower()}") from None
-    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError):
+    except PooledFitError:
+        raise
+    except (KeyError, TypeError, ValueError, RecursionError):  # JSON can be wrong in each of these ways
         raise PooledFitError(f"{path}: is not a file of pooled answers; see examples/reference for the form") from None
 
 
