@@ -46,7 +46,8 @@ def decode(data: bytes) -> Any:
     """The plain value whose encoding is `data`. Raises EncodingError for anything else, however malformed."""
     if len(data) > MAX_BYTES:
         raise EncodingError(f"{len(data)} bytes of CBOR; at most {MAX_BYTES} are allowed")
-    _refuse_many(data)
+    if len(data) > MAX_VALUES:  # a value takes a byte at least
+        _refuse_many(data)
     try:
         value = cbor2.loads(
             data,

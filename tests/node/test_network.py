@@ -40,7 +40,7 @@ def test_connections_that_are_cut_in_the_middle_of_frames(tmp_path: Path) -> Non
     with through(tmp_path, proxy, port) as run:
         board = run.follow()
         assert proxy.cut >= 30
-        assert len(run.log(AGGREGATOR).split("orebro is connected")) > 5
+        assert run.log(AGGREGATOR).count(" is connected") > 2 * len(run.study.members)  # greeted again and again
         assert_as_if_nothing_had_happened(run, board)
 
 
