@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.limits import COUNTED, PRODUCT, operations
 from benchmarks.profiling import REST
 from benchmarks.ratios import BOUNDS, is_met
+from benchmarks.round231 import REGIONS
 from benchmarks.tables import Steps, number, rows
 from hefed.crypto.parameters import PROFILES
 
@@ -243,6 +244,10 @@ def _peak(details: Details) -> str:
     return f"MB above the vector: {each}."
 
 
+TIMED = ("seconds", "cold")
+"""How each part of a small round was timed; see `counted231`."""
+
+
 def _small_round(details: Details) -> str:
     part = details["small_round"]
     clear, coded = (1e3 * min(part["medians"][one]) for one in ("plain", "tenseal"))
@@ -252,14 +257,16 @@ def _small_round(details: Details) -> str:
     )
     if "counted" in part:
         cores = details["machine"]["cores"]
-        total = 1e3 * sum(one["times"] * one["seconds"] for one in part["counted"])
-        least = clear + total / cores
+        hot, cold = (1e3 * sum(one["times"] * one[what] for one in part["counted"]) for what in TIMED)
+        busy = 1e3 * (part["processor"]["aggregator"] + REGIONS * part["processor"]["region"])
         words += (
-            f" Counted: what a round cannot be without takes {number(total)} ms of a processor, each part timed alone "
-            f"(a table below), which is {number(total / cores)} ms on {cores} cores if they never wait; with what "
-            f"the clear takes as well {number(least)} ms, or {number(least / clear)} times as long as it. The rest is "
-            "what Python does between the parts, caches that four processes empty in turn, and steps that wait for "
-            "each other."
+            f" Counted: what a round cannot be without takes {number(hot)} ms of a processor, each part timed alone, "
+            f"again and again (a table below), or {number(cold)} ms after other data went through the core's own "
+            f"caches, as they do when four processes take turns. On {cores} cores that never wait, and with what the "
+            f"clear takes as well, that is {number((clear + hot / cores) / clear)} and "
+            f"{number((clear + cold / cores) / clear)} times the clear. The processes take {number(busy)} ms of a "
+            f"processor a round, {number(busy / cores)} ms on {cores} cores: what is left to gain is Python between "
+            "the parts, not waiting."
         )
     return words
 
@@ -267,10 +274,14 @@ def _small_round(details: Details) -> str:
 def counted_small_round(part: Details) -> str:
     """The table of the parts that `_small_round` adds up."""
     lines = [
-        (one["what"], one["times"], number(1e3 * one["seconds"]), number(1e3 * one["times"] * one["seconds"]))
+        (
+            one["what"],
+            one["times"],
+            *(number(1e3 * factor * one[what]) for factor in (1, one["times"]) for what in TIMED),
+        )
         for one in part["counted"]
     ]
-    return rows(("what such a round cannot be without", "times", "ms each", "ms"), *lines)
+    return rows(("what such a round cannot be without", "times", "ms each", "each, cold", "ms", "cold"), *lines)
 
 
 OTHERS: dict[str, Callable[[Details], str]] = {

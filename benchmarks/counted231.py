@@ -1,4 +1,7 @@
-"""What a round of 231 values cannot be without: each part timed alone, hot, in one process, and how often it is there.
+"""What a round of 231 values cannot be without: each part timed alone, in one process, and how often it is there.
+
+`seconds` are hot: the same part again and again. `cold` are those of a part before which other data went through the
+caches nearest to the core, as they do when four processes take turns on two cores.
 
 Three regions that contribute, hold keys and read, and an aggregator: eleven messages, of which everybody reads the
 others' (its own, when they come back, it knows by their bytes). Not counted: what the round in the clear has too
@@ -12,7 +15,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from benchmarks.rounds import Round
+from hefed.crypto.contribution import _check_factors
 from hefed.node.identity import Identity
 from hefed.protocol import messages as m
 from hefed.protocol.roster import Roster
@@ -21,10 +27,12 @@ REGIONS = 3
 MESSAGES = 3 * REGIONS + 2
 """Contributions, checks and answers of the regions; the aggregator's question and sum."""
 REPETITIONS = 51
+OTHER_DATA = 2**22
+"""Bytes: several times the caches that a core has to itself, and less than those that cores share."""
 
 
 def counted(values: int) -> list[dict[str, Any]]:
-    """For each part what it is, how often it is there in a round, and the seconds of one."""
+    """For each part what it is, how often it is there in a round, and the seconds of one, hot and cold."""
     one = Round("precise", values, REGIONS)
     identity = Identity.passing()
     region = identity.member("region", ("contributor", "keyholder", "reader"))
@@ -45,17 +53,27 @@ def counted(values: int) -> list[dict[str, Any]]:
         ),
         ("a contribution, with SEAL", REGIONS, lambda: one.encrypt("tenseal")),
         ("the sum of all contributions, with SEAL", 1, lambda: one.aggregate("tenseal")),
-        ("a check value", REGIONS, one.own_check),
+        ("a check value", REGIONS, lambda: (_check_factors.cache_clear(), one.own_check())),  # a list of its own each
         *((f"the answers of keyholder {k}", 1, lambda k=k: one.answer(k)) for k in range(REGIONS)),
         ("a sum read: seals, checks, opening", REGIONS, one.read),
     ]
-    return [{"what": what, "times": times, "seconds": _median(part)} for what, times, part in parts]
+    other = np.zeros(OTHER_DATA, np.uint8)
+    return [
+        {
+            "what": what,
+            "times": times,
+            "seconds": _median(part, lambda: None),
+            "cold": _median(part, lambda: np.add(other, 1, out=other)),
+        }
+        for what, times, part in parts
+    ]
 
 
-def _median(part: Callable[[], object]) -> float:
+def _median(part: Callable[[], object], before: Callable[[], object]) -> float:
     part()
     seconds = []
     for _ in range(REPETITIONS):
+        before()
         begun = time.perf_counter()
         part()
         seconds.append(time.perf_counter() - begun)

@@ -102,7 +102,11 @@ def peaks(size: Size) -> Details:
 
 def small_round(size: Size) -> Details:
     """A round of 231 values between processes, and the same in the clear."""
-    return {**round231.compare(size.rounds, size.turns), "counted": counted231.counted(round231.VALUES)}
+    return {
+        **round231.compare(size.rounds, size.turns),
+        "counted": counted231.counted(round231.VALUES),
+        "processor": round231.processor(2 * size.rounds),
+    }
 
 
 @lru_cache

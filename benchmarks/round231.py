@@ -52,6 +52,19 @@ def encrypted(rounds: int, engine: str = "tenseal", profile: str = "precise", va
     return Rounds(seconds[1 + WARM_UP :])
 
 
+def processor(rounds: int, engine: str = "tenseal") -> dict[str, float]:
+    """Seconds of a processor that a round takes, in the aggregator and in a region, whatever they do in it: what a
+    study of more rounds takes more than a short one.
+    """
+    used = []
+    for length in (WARM_UP, WARM_UP + rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            used.append(measure(Case(REGIONS, VALUES, length, "precise", engine), Path(folder, "parties")))
+    short, long = used
+    region = sum(getattr(long, role).cpu - getattr(short, role).cpu for role in ("contributor", "keyholder")) / 2
+    return {"aggregator": (long.aggregator.cpu - short.aggregator.cpu) / rounds, "region": region / rounds}
+
+
 def plain(rounds: int, values: int = VALUES) -> Rounds:
     """Rounds without encryption. Raises RuntimeError when a process of it stops."""
     with tempfile.TemporaryDirectory() as folder:
