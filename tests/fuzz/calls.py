@@ -3,11 +3,13 @@
 What a parser says otherwise than by an error, as None, is `RefusedError` here.
 """
 
+import io
 import socket
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import zmq
@@ -29,6 +31,7 @@ from hefed.node.frames import message_of
 from hefed.node.identity import FILE as IDENTITY
 from hefed.node.identity import Identity
 from hefed.node.invitation import is_asked, read_invitation, title, unfit
+from hefed.node.proof import verify
 from hefed.node.schema import study_name
 from hefed.node.settings import FILE as SETTINGS
 from hefed.node.settings import Settings
@@ -40,10 +43,14 @@ from hefed.node.work import fit_of
 from hefed.protocol import codec
 from hefed.protocol import messages as m
 from hefed.protocol.answers import read_answers, write_answers
+from hefed.protocol.audit import audit
 from hefed.protocol.board import Board
 from hefed.protocol.contexts import finding_context
+from hefed.protocol.errors import EncodingError
 from hefed.protocol.record import RoundRecord
+from hefed.protocol.result_file import ResultWriter
 from hefed.protocol.sealing import ContentCipher, SealingKey, public_key, seal
+from hefed.protocol.transcript import Head, TranscriptReader, TranscriptWriter
 from hefed.report.comparison import load_pooled
 from hefed.report.result import Encryption, result_document, write_result
 from hefed.study import Study
@@ -372,3 +379,46 @@ def opened(sealed: bytes) -> bytes:
 def frozen_table(data: bytes) -> object:
     """The frozen table, which lies on the disk under the vault's key."""
     return frozen.from_bytes(opened(data))
+
+
+# --- Transcripts and results ------------------------------------------------------------------------------------------
+
+
+def transcript(data: bytes) -> object:
+    """A transcript as a file that comes from anybody."""
+    (found,) = audit([("file", TranscriptReader(io.BytesIO(data)))])
+    if found.findings:
+        raise RefusedError(found.findings[0].words)
+    return found
+
+
+def transcript_frames(data: bytes) -> object:
+    """The same, where its party itself wrote what it likes: maps without `before`, and pieces, chained and signed."""
+    return transcript(chained(TranscriptWriter, data))
+
+
+def result_frames(data: bytes) -> object:
+    """A result's file that its party wrote as it likes, to be verified."""
+    return verify(io.BytesIO(chained(ResultWriter, data)))
+
+
+def chained(kind: type[TranscriptWriter], data: bytes) -> bytes:
+    """A file of these frames behind an honest head, for the study of their first message, signed by halland."""
+    out, value = io.BytesIO(), codec.decode(data)
+    frames = value if isinstance(value, list) else [value]
+    writer = kind(out, Head("halland", _study_of(frames), ROSTER))
+    for frame in frames:
+        if isinstance(frame, dict):
+            writer._map(**{key: value for key, value in frame.items() if key != "before"})
+        else:
+            writer._frame(frame if isinstance(frame, bytes) else codec.encode(frame))
+    writer.finish(IDENTITIES["halland"].sign_statement)
+    return out.getvalue()
+
+
+def _study_of(frames: list[Any]) -> bytes:
+    try:
+        study = codec.decode(codec.decode(frames[0]["envelope"])[0])["study"]
+    except (EncodingError, LookupError, TypeError):
+        study = b""
+    return study if isinstance(study, bytes) and len(study) == 32 else made("study")

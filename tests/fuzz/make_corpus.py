@@ -10,6 +10,7 @@ from itertools import groupby
 import numpy as np
 
 from hefed.crypto import packing
+from hefed.crypto.hashing import tagged_hash
 from hefed.crypto.parameters import COMPACT, PRECISE
 from hefed.data import frozen
 from hefed.data.table import LocalTable
@@ -17,6 +18,7 @@ from hefed.node import handshake
 from hefed.node.analyst import Submission
 from hefed.node.decision import Decision
 from hefed.node.frames import parts_of
+from hefed.node.proof import _taken_again
 from hefed.node.settings import TEMPLATE
 from hefed.node.work import document_of
 from hefed.protocol import codec
@@ -25,6 +27,7 @@ from hefed.protocol.coordinator import Coordinator
 from hefed.protocol.roster import SignedRoster
 from hefed.protocol.sealing import SealingKey, seal
 from hefed.protocol.text import card_text, roster_text
+from hefed.protocol.transcript import TranscriptWriter
 from hefed.statistics.result import FitResult
 from hefed.study import Study
 from tests.fuzz import calls as t
@@ -84,6 +87,43 @@ def messages(federation: Fixed) -> None:
         write("codec", name, log[first_of_phase[name]].envelope)
     write("invitation", "small", codec.encode(log[0].body.content))
     write("submission", "small", federation.submission.to_bytes())
+
+
+def transcripts(small: Study) -> None:
+    """A transcript of a round, and the result of a whole study, as frames without their chain."""
+    federation = Fixed(small)
+    federation.run()
+    entries = [
+        [
+            {"number": number, "at": NOW, "envelope": entry.message.envelope, "held": [True] * len(entry.attachments)},
+            *entry.attachments,
+        ]
+        for number, entry in enumerate(federation.log)
+    ]
+    round_0 = next(i for i, entry in enumerate(federation.log) if entry.message.body.kind == "sum") + 1
+    frames = codec.encode([frame for entry in entries[:round_0] for frame in entry])
+    write("transcript-frames", "round", frames)
+    write("transcript", "round", t.chained(TranscriptWriter, frames))
+    sums = {
+        entry.message.content.round: entry.attachments
+        for entry in federation.log
+        if isinstance(entry.message.content, m.Sum)
+    }
+    opened = list(federation.parties["halland"].opened.values())
+    again = _taken_again(federation.board, sums, opened)
+    for number, entry in enumerate(federation.log):
+        if entry.message.body.kind != "sum":
+            entries[number] = [{**entries[number][0], "held": [False] * len(entry.attachments)}]
+    said = [frame for entry in entries for frame in entry]
+    found = {
+        "outcome": again.finding.outcome,
+        "document": again.finding.document,
+        "decided": again.decided,
+        "versions": {"hefed": "0"},
+    }
+    with_sums = [frame for number, one in enumerate(opened) for frame in ({"opened": number, "size": len(one)}, one)]
+    write("result-frames", "full", codec.encode([*said, *with_sums, found]))
+    write("result-frames", "published", codec.encode([*said, {"hashed": tagged_hash("opened", opened[-1])}, found]))
 
 
 def studies(small: Study) -> None:
@@ -198,6 +238,7 @@ def main() -> None:
     write("study-file", "cox", (EXAMPLES / "heart-failure" / "cox.toml").read_bytes())
     studies(small)
     messages(Fixed(small))
+    transcripts(small)
     attachments()
     link()
     files()

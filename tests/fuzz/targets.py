@@ -12,9 +12,17 @@ from hefed.data.settings import SettingsError
 from hefed.node.analyst import Submission
 from hefed.node.decision import DecisionError
 from hefed.node.errors import NodeError, StudyFailedError
+from hefed.node.proof import NotProvedError
 from hefed.node.tunnel import ProxyRefusesError
 from hefed.protocol import codec
-from hefed.protocol.errors import EncodingError, ProtocolError, RosterError, SealError, SignatureError
+from hefed.protocol.errors import (
+    EncodingError,
+    ProtocolError,
+    RosterError,
+    SealError,
+    SignatureError,
+    TranscriptError,
+)
 from hefed.protocol.ports import DeclinedError
 from hefed.protocol.roster import Roster
 from hefed.protocol.text import read_card, read_roster
@@ -85,6 +93,9 @@ TARGETS: dict[str, Target] = {
         Target("identity-file",   c.identity_file,            (NodeError,),                      _CBOR),
         Target("status-file",     c.status_file,              (NodeError,),                      _TEXT, 1000),
         Target("pooled-file",     c.pooled_file,              (PooledFitError,),                 _TEXT, 300),
+        Target("transcript",      c.transcript,               (TranscriptError, RefusedError),   _BYTES, 100),
+        Target("transcript-frames", c.transcript_frames,      (ProtocolError, RefusedError),     _CBOR, 20),
+        Target("result-frames",   c.result_frames,            (NotProvedError, EncodingError),   _CBOR, 10),
         Target("frozen-table",    c.frozen_table,             (DeclinedError,),                  _BYTES, 1500),
     )
 }  # fmt: skip
