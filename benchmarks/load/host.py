@@ -71,6 +71,7 @@ class MadeUpWork:
     def __init__(self, name: str, board: Board, values: int, rounds: int) -> None:
         self._name, self._board, self._values, self._rounds = name, board, values, rounds
         self._done = 0
+        self.rows = None
 
     def _vector(self) -> npt.NDArray[np.float64]:
         return np.cos(np.arange(self._values, dtype=np.float64)) / (1 + self._done)

@@ -9,8 +9,11 @@ from hefed.cli.app import Home, app, confirm, mendable
 from hefed.errors import InputError
 
 if TYPE_CHECKING:
+    from hefed.data.policy import Policy
+    from hefed.data.releases import Earlier
     from hefed.node.invited import Invitations, Invited
     from hefed.node.operate import Standing
+    from hefed.study import Study
 
 StudyName = Annotated[
     str, typer.Argument(metavar="STUDY", help="The study's name, or the first digits of its hash; see hefed status.")
@@ -32,11 +35,11 @@ def approve(
         member, invitations, invited = _invited(study, home)
         _show(invitations, invited)
         if look:
-            _table(member, invited)
+            _table(member, invitations, invited)
             return
         if invited.approved:
             raise InputError(f"{invited.definition.id} is approved already; to take that back: hefed refuse {study}")
-        table = _table(member, invited)
+        table = _table(member, invitations, invited)
         if not yes:
             confirm(f"Approve this study as {member.me.name}?", "nothing was signed")
         decision = Decision(study=invited.study, answer="approved", table=table, at=time.time())
@@ -87,7 +90,7 @@ def _show(invitations: "Invitations", invited: "Invited") -> None:
         print_differences(before.definition, _when(before.came), invited.definition, to)
 
 
-def _table(member: "Standing", invited: "Invited") -> bytes | None:
+def _table(member: "Standing", invitations: "Invitations", invited: "Invited") -> bytes | None:
     """Reads the region's table and says what the study would use of it; None where the region gives no data. Raises
     InputError for a table or a policy with which the region refuses.
     """
@@ -96,13 +99,15 @@ def _table(member: "Standing", invited: "Invited") -> bytes | None:
     from hefed.protocol.ports import DeclinedError
 
     name, study, data = member.me.name, invited.definition, member.settings.data
+    earlier, policy = invitations.earlier(invited), member.settings.policy
     if name not in study.contributors:
         print(f"\n{name} gives no data to this study.")
+        _repeated(study, None, earlier, policy)
         return None
     if data is None:
         raise InputError(f"{member.home.folder / FILE} has no section [data], so {name} has no table to give; add one")
     try:
-        table, reasons = look_at_table(data, member.settings.policy, invited.board, name)
+        table, reasons = look_at_table(data, policy, invited.board, name, earlier)
     except DeclinedError as error:
         raise InputError(f"{error}; mend the table, or refuse the study: hefed refuse {study.id}") from error
     if reasons:
@@ -111,7 +116,17 @@ def _table(member: "Standing", invited: "Invited") -> bytes | None:
             f"refuse the study, or change the policy: hefed refuse {study.id}"
         )
     print(f"\nThe table of {name} ({data.where}): {describe(table, invited.board)}.")
+    _repeated(study, table.rows, earlier, policy)
     return table_digest(table, invited.study)
+
+
+def _repeated(study: "Study", rows: int | None, earlier: list["Earlier"], policy: "Policy") -> None:
+    """Says what the study would tell beside those that were approved here before."""
+    from hefed.data.releases import differences
+    from hefed.report.invitation import print_repeated
+    from hefed.report.table import console
+
+    print_repeated(differences(study, rows, earlier, policy.min_rows), console())
 
 
 def _then(home: Home) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
+from hefed.data.releases import DifferenceKind
 from hefed.data.settings import load_section
 from hefed.data.table import LocalTable
 from hefed.study import MAX_KEYHOLDERS, MAX_REGIONS, Column, Cox, Logistic, Names, Study
@@ -37,8 +38,10 @@ class Policy(BaseModel):
     min_rows, min_events: patients with a value in every column, and among them events. A binary outcome must be absent
     in as many as it is present. columns, keyholders, readers, analysts, models: those that are granted, by the study's
     names; all, where it is not said. min_threshold, min_contributors: the least that a study's security may state.
-    max_rounds: the most rounds that it may ask for. approve: whether a person of the region looks at each study, or
-    whatever is within the policy is approved, which takes a policy that says exactly what that is.
+    max_rounds: the most rounds that it may ask for. refuse_differences: what a study must not tell beside an earlier
+    one that the region took part in; unless said, "region" and "patients" where no person looks. approve: whether a
+    person of the region looks at each study, or whatever is within the policy is approved, which takes a policy that
+    says exactly what that is.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -54,6 +57,14 @@ class Policy(BaseModel):
     min_threshold: Annotated[int, Field(ge=2, le=MAX_KEYHOLDERS)] = 2
     min_contributors: Annotated[int, Field(ge=3, le=MAX_REGIONS)] = 3
     max_rounds: Annotated[int, Field(ge=1, le=1000)] = 40
+    refuse_differences: Annotated[tuple[DifferenceKind, ...], Strict(False)] | None = None
+
+    @property
+    def refused_differences(self) -> tuple[DifferenceKind, ...]:
+        """`refuse_differences`, or what stands for it."""
+        if self.refuse_differences is not None:
+            return self.refuse_differences
+        return ("region", "patients") if self.approve == "within-policy" else ()
 
     @model_validator(mode="after")
     def _approves_only_what_is_named(self) -> Self:

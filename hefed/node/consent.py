@@ -5,13 +5,14 @@ what the table holds.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from hefed.data import frozen
 from hefed.data.policy import Policy, refusals
+from hefed.data.releases import Earlier, differences, refused
 from hefed.data.settings import DataSettings, SettingsError
 from hefed.data.source import DataError
 from hefed.data.table import LocalTable, commitment, load_table
@@ -44,10 +45,13 @@ class Consent:
         decisions: Decisions,
         clock: Callable[[], float] = time.time,
         reread: Callable[[], tuple[DataSettings | None, Policy]] | None = None,
+        earlier: Callable[[bytes], Sequence[Earlier]] = lambda study: (),
     ) -> None:
-        """`reread` gives table and policy as the settings say now: people mend them between two decisions."""
+        """`reread` gives table and policy as the settings say now: people mend them between two decisions. `earlier`
+        gives the studies that the region took part in before one.
+        """
         self._name, self._data, self._policy, self._decisions, self._clock = name, data, policy, decisions, clock
-        self._reread = reread
+        self._reread, self._earlier = reread, earlier
 
     def verdict(self, board: Board) -> Verdict:
         """Approve, refuse or wait. Raises DecisionError for a decision that this home did not sign, and for settings
@@ -93,6 +97,7 @@ class Consent:
                 "submit it again, with a longer [security] deadline if the clocks are right"
             )
         reasons = refusals(self._policy, board.study, None, board.analyst)
+        reasons += repeated(self._policy, board, None, self._earlier(board.study_digest))
         if self._name in board.study.contributors and self._data is None:
             reasons.append("the study wants data of it, and its settings name no table")
         return f"{self._name} refuses: {'; '.join(reasons)}" if reasons else None
@@ -115,6 +120,7 @@ class Consent:
         except DataError as error:
             raise DeclinedError(error.public) from error
         reasons = refusals(self._policy, board.study, table)
+        reasons += repeated(self._policy, board, table.rows, self._earlier(board.study_digest))
         if reasons:
             raise DeclinedError(f"{self._name} refuses: {'; '.join(reasons)}")
         try:
@@ -133,12 +139,20 @@ def table_digest(table: LocalTable, study: bytes) -> bytes:
     return commitment(table.columns, study)
 
 
-def look_at_table(data: Path | DataSettings, policy: Policy, board: Board, name: str) -> tuple[LocalTable, list[str]]:
+def repeated(policy: Policy, board: Board, rows: int | None, earlier: Sequence[Earlier]) -> list[str]:
+    """Reasons of the policy against a study that could be subtracted from an earlier one; see `differences`."""
+    return refused(differences(board.study, rows, earlier, policy.min_rows), policy.refused_differences)
+
+
+def look_at_table(
+    data: Path | DataSettings, policy: Policy, board: Board, name: str, earlier: Sequence[Earlier] = ()
+) -> tuple[LocalTable, list[str]]:
     """The table as an approval would freeze it, and every reason of the policy against it. Raises DataError,
     DeclinedError.
     """
     table = load_table(data, board.study, name)
     reasons = refusals(policy, board.study, table, board.analyst)
+    reasons += repeated(policy, board, table.rows, earlier)
     if not reasons:
         ModelWork(name, board, table)  # whether the model can use it
     return table, reasons

@@ -15,6 +15,8 @@ from hefed.node.errors import NodeError
 from hefed.node.identity import Identity
 from hefed.node.logs import places
 from hefed.node.store import Store, StoredMessage
+from hefed.node.vault import StudyVault
+from hefed.node.work import ModelWork
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
 from hefed.protocol.errors import ProtocolError
@@ -226,10 +228,16 @@ class Participation:
             vault=vault,
             recall=recall,
             previous=self._outgoing(store.sent(study, sent - 1)).message.digest if sent else m.ZERO_HASH,
-            prepare=lambda board: self._consent.prepare(board, vault),
+            prepare=lambda board: self._prepare(board, vault),
             threads=self._threads,
             keep=partial(store.keep_opened, study),
         )
+
+    def _prepare(self, board: Board, vault: StudyVault) -> ModelWork | None:
+        work = self._consent.prepare(board, vault)
+        if work is not None:
+            self._store.note_rows(self.study, work.rows)
+        return work
 
     def _outgoing(self, stored: StoredMessage) -> Outgoing:
         return Outgoing(stored.key, self.read(stored.envelope), stored.attachments)

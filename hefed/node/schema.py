@@ -26,7 +26,7 @@ COPY = ".migrating"
 
 TABLES = f"""
 CREATE TABLE study (study BLOB PRIMARY KEY, name TEXT, analyst TEXT, began REAL, approval TEXT, ended_at REAL,
-    outcome TEXT, kept INTEGER NOT NULL DEFAULT 2) WITHOUT ROWID;
+    outcome TEXT, kept INTEGER NOT NULL DEFAULT 2, own_rows INTEGER) WITHOUT ROWID;
 CREATE TABLE entry (study BLOB, number INTEGER, sender TEXT, kind TEXT, at REAL, envelope BLOB,
     PRIMARY KEY (study, number)) WITHOUT ROWID;
 CREATE INDEX entry_sender ON entry (study, sender);
@@ -43,13 +43,13 @@ PRAGMA user_version = {VERSION};
 """Times are seconds since 1970. `ended_at` is null while a study runs. `kept` says what there is of a study: 2 all of
 it, 1 its messages without their attachments, 0 nothing but that it took place. `made` is when a message was stored and
 `left_at` when it was first handed to the connection; null in messages of form 1 stands for times that were not kept.
-`opened` has what a reader opened, by round.
+`opened` has what a reader opened, by round; `own_rows` is how many of its patients a region gave.
 """
 
 _TO_2 = """
 ALTER TABLE study RENAME TO study_1;
 CREATE TABLE study (study BLOB PRIMARY KEY, name TEXT, analyst TEXT, began REAL, approval TEXT, ended_at REAL,
-    outcome TEXT, kept INTEGER NOT NULL DEFAULT 2) WITHOUT ROWID;
+    outcome TEXT, kept INTEGER NOT NULL DEFAULT 2, own_rows INTEGER) WITHOUT ROWID;
 INSERT INTO study (study, began, ended_at)
     SELECT study, (SELECT min(at) FROM entry WHERE entry.study = study_1.study),
         CASE WHEN ended THEN coalesce((SELECT max(at) FROM entry WHERE entry.study = study_1.study), 0) END

@@ -90,13 +90,17 @@ def serve_region(
     identity = Identity.load(region.folder)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     link = MemberLink(context, identity, region.roster, endpoints, proxy=proxy)
-    consent = Consent(region.name, region.data, region.policy, Decisions(region.folder, identity), reread=region.reread)
     try:
+        store = Store(region.folder)
+        decisions = Decisions(region.folder, identity)
+        consent = Consent(
+            region.name, region.data, region.policy, decisions, reread=region.reread, earlier=store.approved_before
+        )
         node = RegionNode(
             name=region.name,
             roster=region.roster,
             identity=identity,
-            store=Store(region.folder),
+            store=store,
             link=link,
             consent=consent,
             earlier=region.earlier,

@@ -134,6 +134,7 @@ TEMPLATE = """\
 # min_threshold = 2                             # keyholders that must act together, at least
 # min_contributors = 3                          # regions with data in a study, at least
 # max_rounds = 40                               # [limits] rounds of a study at most
+# refuse_differences = ["region", "patients"]   # what must not follow from a study and an earlier one; or "variable"
 
 [operation]
 # log = "plain"                                 # or "json": one object a line

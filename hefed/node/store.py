@@ -20,12 +20,16 @@ from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from hefed.data.releases import Earlier
 from hefed.node import schema
 from hefed.node.errors import NodeError
 from hefed.node.files import destroy, make_private_folder, read_private, write_private
 from hefed.node.schema import study_name
 from hefed.node.vault import StudyVault
+from hefed.protocol import codec
+from hefed.protocol.errors import EncodingError
 from hefed.protocol.messages import Invitation, Message
+from hefed.study import Study, StudyError
 
 FILE = "state.sqlite"
 KEYS = "study-keys"
@@ -92,6 +96,22 @@ _FACTS = "study, name, analyst, began, approval, ended_at, outcome, kept"
 def study_facts(rows: Callable[[str], list[Any]]) -> list[StudyFacts]:
     """All studies in the order in which they began, by what runs a statement and gives its rows."""
     return [StudyFacts(*row) for row in rows(f"SELECT {_FACTS} FROM study ORDER BY began, study")]  # noqa: S608
+
+
+def earlier_studies(rows: Callable[[str], list[Any]]) -> list[Earlier]:
+    """The studies that were approved here, by what runs a statement and gives its rows; those of an older version of
+    hefed whose definition cannot be read any more are left out.
+    """
+    found = []
+    for study, own_rows, envelope in rows(
+        "SELECT study.study, study.own_rows, entry.envelope FROM study JOIN entry ON entry.study = study.study AND "
+        "entry.number = 0 WHERE EXISTS (SELECT 1 FROM sent WHERE sent.study = study.study AND sent.key = 'approval') "
+        "ORDER BY began"
+    ):
+        with suppress(StudyError, EncodingError, LookupError, TypeError):
+            definition = codec.decode(codec.decode(envelope)[0])["content"]["definition"]
+            found.append(Earlier(study, Study.from_public(definition), own_rows))
+    return found
 
 
 class Store:
@@ -170,6 +190,14 @@ class Store:
     def note_approval(self, study: bytes, words: str) -> None:
         """How a study was approved here, in words for whoever reads the log."""
         self._write("UPDATE study SET approval = ? WHERE study = ?", words, study)
+
+    def note_rows(self, study: bytes, rows: int | None) -> None:
+        """How many of its patients the region gives to a study."""
+        self._write("UPDATE study SET own_rows = ? WHERE study = ?", rows, study)
+
+    def approved_before(self, study: bytes) -> list[Earlier]:
+        """The studies that were approved here, but this one, in the order in which they began."""
+        return [one for one in earlier_studies(lambda words: self._run(words).fetchall()) if one.digest != study]
 
     def studies(self) -> list[bytes]:
         """All studies whose messages are kept, ended ones too, in the order in which they began."""

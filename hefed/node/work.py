@@ -73,6 +73,11 @@ class ModelWork:
         self._error: str | None = None
         self._vector: Vector | None = None
 
+    @property
+    def rows(self) -> int | None:
+        """How many of the region's patients it uses; None for a region without a table."""
+        return self._table.rows if self._table is not None else None
+
     def commitment(self, salt: bytes) -> bytes:
         """See `Work`."""
         if self._table is None:

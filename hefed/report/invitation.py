@@ -3,13 +3,14 @@
 Relies on rich. The words are the analyst's: they were validated as printable, and are printed as text.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hefed.data.releases import Difference
 from hefed.report.roster import in_lines
 from hefed.report.table import describe_model
 from hefed.study import Cox, Study
@@ -109,6 +110,15 @@ def print_differences(before: Study, when: str, now: Study, to: Console) -> None
     changed = differences(before, now)
     for words in changed or ["the same definition; both together tell more than one where the tables differ a little"]:
         _item(words, to)
+
+
+def print_repeated(found: Sequence[Difference], to: Console) -> None:
+    """Prints what the study would tell beside others that were approved here."""
+    if found:
+        to.print()
+        to.print(Text("Together with studies approved here before, its readers could also find out:", style="bold"))
+        for one in found:
+            _item(one.words, to)
 
 
 def _item(words: str, to: Console) -> None:

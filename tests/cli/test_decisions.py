@@ -328,3 +328,33 @@ def test_no_refusal_without_a_yes(halland: Halland) -> None:
     )  # fmt: skip
     assert COX.purpose in ended.out
     assert halland.decisions.find(asked.study) is None
+
+
+# --- Beside earlier studies ------------------------------------------------------------------------
+
+SODIUM = ', "serum_sodium"'
+
+
+def test_approve_says_what_a_study_would_tell_beside_an_earlier_one(halland: Halland) -> None:
+    before = halland.come(halland.other(SODIUM, ""), approved=True, ended=True, at=time.time() - 100)
+    now = halland.come()
+    said = " ".join(halland("approve", now.study.hex()[:12], "--look").out.split())
+    assert "Together with studies approved here before, its readers could also find out:" in said
+    assert f"what 'serum_sodium' adds, by comparing with {NAME} ({before.study.hex()[:8]})" in said
+
+
+def test_a_study_that_leaves_a_few_patients_is_refused_by_the_policy(halland: Halland) -> None:
+    before = halland.come(approved=True, ended=True, at=time.time() - 100)
+    store = Store(halland.home)
+    store.note_rows(before.study, 147)
+    store.commit()
+    store.close()
+    now = halland.come()
+    said = " ".join(halland("approve", now.study.hex()[:12], "--look").out.split())
+    assert "sums over 3 patients of this region, by subtracting" in said
+    with (halland.home / "settings.toml").open("a") as settings:
+        settings.write('\n[policy]\nrefuse_differences = ["patients"]\n')
+    ended = halland("approve", now.study.hex()[:12], "--yes")
+    assert ended.code == 2
+    assert "this study would tell of fewer patients than a study here must have" in ended.err
+    assert halland.decisions.find(now.study) is None

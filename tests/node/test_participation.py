@@ -113,3 +113,13 @@ def test_our_own_message_that_comes_back_is_known_by_its_bytes_and_an_altered_on
     altered[-1] ^= 1
     with pytest.raises(SignatureError):
         made.read(bytes(altered))
+
+
+def test_a_region_keeps_how_many_of_its_patients_a_study_got(region: Region, part: tuple[Participation, Store]) -> None:
+    made, store = part
+    assert store.approved_before(b"") == []
+    region.decide("approved")
+    made.decide()
+    (earlier,) = store.approved_before(b"")
+    assert (earlier.digest, earlier.study.id, earlier.rows) == (region.asked.study, COX.id, 150)
+    assert store.approved_before(region.asked.study) == []
