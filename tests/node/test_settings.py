@@ -53,6 +53,7 @@ def test_every_key(tmp_path: Path) -> None:
         '[policy]\napprove = "within-policy"\nmin_rows = 50\nmin_events = 10\ncolumns = ["age"]\nreaders = ["lund"]\n'
         'keyholders = ["lund"]\n'
         'analysts = ["analyst"]\nmodels = ["cox"]\nmin_threshold = 3\nmin_contributors = 4\nmax_rounds = 9\n'
+        'refuse_differences = ["variable"]\n'
         '[operation]\nlog = "json"\nmetrics_port = 9464\nkeep_days = 7.5\nthreads = 2\n',
     )
     assert settings.network.aggregator == ("a.example.org:7100", "10.0.0.5:7101", "[2001:db8::1]:7102")
@@ -187,7 +188,7 @@ def test_what_it_says_of_defaults_is_so(tmp_path: Path) -> None:
     """Without the marks of a comment it is a file that loads; where no default is told, the value is the default."""
     settings = load(tmp_path, "".join(uncommented(section) for section in ("network", "policy", "operation")))
     examples = {"network": {"aggregator", "bind", "proxy"}, "operation": {"metrics_port"},
-                "policy": {"columns", "keyholders", "readers", "analysts", "models"}}  # fmt: skip
+                "policy": {"columns", "keyholders", "readers", "analysts", "models", "refuse_differences"}}  # fmt: skip
     for name, others in examples.items():
         for key, field in SECTIONS[name].model_fields.items():
             assert (getattr(getattr(settings, name), key) == field.default) == (key not in others), (name, key)
