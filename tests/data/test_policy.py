@@ -41,8 +41,11 @@ def test_every_key_of_a_policy(tmp_path: Path) -> None:
         tmp_path,
         '[policy]\nmin_rows = 50\nmin_events = 10\ncolumns = ["age", "time"]\nreaders = ["orebro"]\nmin_threshold = 3\n'
         'min_contributors = 5\nmax_rounds = 15\nanalysts = ["analyst"]\nmodels = ["logistic", "cox-shared-baseline"]\n'
-        'approve = "within-policy"\nkeyholders = ["lund"]\n',
+        'approve = "within-policy"\nkeyholders = ["lund"]\nrefuse_differences = ["patients"]\n',
     )
+    assert policy.refused_differences == ("patients",)
+    assert Policy().refused_differences == ()
+    assert policy.model_copy(update={"refuse_differences": None}).refused_differences == ("region", "patients")
     assert set(policy.model_fields_set) == set(Policy.model_fields)
     assert (policy.columns, policy.readers) == (("age", "time"), ("orebro",))
     assert (policy.analysts, policy.models) == (("analyst",), ("logistic", "cox-shared-baseline"))

@@ -327,7 +327,7 @@ def test_a_roster_without_an_address(homes: dict[str, Path], tmp_path: Path) -> 
 
 
 def test_engines_that_differ(homes: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seal, "add", lambda context, total, item: None)
+    monkeypatch.setattr(seal.Adder, "add", lambda self, total, residues: None)
     assert row(check_home(homes["orebro"]).findings, "engines") == Finding(
         "engines",
         "wrong",
