@@ -217,16 +217,18 @@ class Parties:
         proof.write_result_file(self.folder / reader, Head(reader, study, self.roster), sign, to)
 
     def stop(self) -> None:
-        """Ends all processes, in order, by force if need be."""
-        for process in self.processes.values():
-            if process.stdin:
-                process.stdin.close()
-        for process in self.processes.values():
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        """Ends all processes, by force if need be: the aggregator last, so that nobody misses it."""
+        regions = [process for name, process in self.processes.items() if name != AGGREGATOR]
+        for group in (regions, [process for process in self.processes.values() if process not in regions]):
+            for process in group:
+                if process.stdin:
+                    process.stdin.close()
+            for process in group:
+                try:
+                    process.wait(STOP_SECONDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
         self.processes.clear()
 
     def __enter__(self) -> "Parties":

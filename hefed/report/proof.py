@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from hefed.protocol.board import Board
+from hefed.protocol.messages import printable
 from hefed.protocol.result_file import ResultReader
 from hefed.report.table import describe_model
 
@@ -40,18 +41,23 @@ def print_proof(proof: Proof, to: Console) -> None:
         to.print(Text(f"- {words}"))
     roster = reader.head.roster
     to.print(Text(f"Roster of {roster.federation}, version {roster.version}: {roster.fingerprint}"))
-    to.print(Text("Written with " + ", ".join(f"{name} {number}" for name, number in sorted(reader.versions.items()))))
+    to.print(
+        Text(
+            "Written with "
+            + printable(", ".join(f"{name} {number}" for name, number in sorted(reader.versions.items())))
+        )
+    )
 
 
 def _found(reader: ResultReader) -> list[str]:
     document = reader.document
     if reader.outcome == "error":
-        return [f"error: {document.get('words')}"]
+        return [printable(f"error: {document.get('words')}")]
     columns = zip(document["names"], document["estimate"], document["std_error"], strict=True)
     width = max(map(len, document["names"]))
     return [
         f"n = {document['n']}, events = {document['events']}",
-        *(f"{name:{width}}  {estimate: .6g}  (SE {error:.3g})" for name, estimate, error in columns),
+        *(printable(f"{name:{width}}  {estimate: .6g}  (SE {error:.3g})") for name, estimate, error in columns),
     ]
 
 

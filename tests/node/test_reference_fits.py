@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from hefed.crypto.parameters import PROFILES
+from hefed.node.proof import verify
+from hefed.node.transcripts import opened
+from hefed.protocol.audit import audit, unfinished
 from tests.node.runs import (
     COX,
     EXAMPLES,
@@ -248,3 +251,23 @@ def test_progress_is_plain_lines_in_a_pipe(demo: Outcome) -> None:
     assert lines[-1].endswith("finished")
     assert any("round 5, newton: encrypted contributions" in line for line in lines)
     assert all(line.split()[1] == "s" and float(line.split()[0]) >= 0 for line in lines)
+
+
+def test_the_transcripts_of_all_parties_are_well(done: tuple[Case, Outcome]) -> None:
+    _, outcome = done
+    with opened([outcome.folder]) as transcripts:
+        (audited,) = audit(transcripts)
+    assert audited.findings == []
+    assert {one.party for one in audited.replayed} == {"aggregator", *audited.board.study.members}
+    assert all(one.whole and unfinished(one.board) is None for one in audited.replayed)
+    assert len(audited.releases) == len(outcome.document["rounds"])
+    assert all(one.added_again and one.checked_again == one.contributors for one in audited.releases)
+
+
+def test_the_result_proves_itself(done: tuple[Case, Outcome]) -> None:
+    _, outcome = done
+    with (outcome.folder / "result.hefed").open("rb") as file:
+        proof = verify(file)
+    assert proof.reader.is_full
+    assert proof.reader.document["estimate"] == [row["estimate"] for row in outcome.document["coefficients"]]
+    assert proof.reader.document["std_error"] == [row["std_error"] for row in outcome.document["coefficients"]]
