@@ -218,6 +218,8 @@ def test_the_pages_times_are_the_code_s():
     assert f"differ: an estimate by more than {analyst.AGREEMENT:.0e}".replace("e-0", "e-") in page
     assert f"has at most {region.MAX_STUDIES} studies that run or wait at once" in page
     assert f"up to {aggregator.MAX_STUDIES} studies running" in " ".join(text(SECURITY).split())
+    assert hefed.study.MAX_COMPACT == 2**24
+    assert "|U|^3 binomial(n, t-1) > 2^24" in page
     assert messages.MAX_ATTACHMENT == 900 * 10**6
     assert "at most 900 MB an attachment" in page
     values = 3 * 8 * COMPACT.ring_degree
