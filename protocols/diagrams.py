@@ -1,8 +1,8 @@
 """Draws a study from the tables that the programs follow: `python -m protocols.diagrams` writes `diagrams.md`.
 
 Relies on `RULES` (what may come next, `hefed.protocol.rules`) and `DUTIES` (what a member sends of its own accord,
-`hefed.protocol.member`) alone, so that a picture cannot say what the code does not do. Diagrams are Mermaid text. It
-must not hold a phase, a sender or a kind of its own.
+`hefed.protocol.member`) alone, so that a picture cannot say what the code does not do; and on the pages for where a
+kind is specified. Diagrams are Mermaid text. It must not hold a phase, a sender or a kind of its own.
 """
 
 from pathlib import Path
@@ -11,6 +11,8 @@ from hefed.protocol.member import DUTIES
 from hefed.protocol.rules import RULES, RUNNING, Phase, Rule
 
 TARGET = Path(__file__).with_name("diagrams.md")
+PAGES = tuple(TARGET.with_name(f"{name}.md") for name in ("invitation", "dealing", "round", "closing"))
+"""Where kinds of messages are specified, each in bold once."""
 
 ANALYST, AGGREGATOR, EVERYBODY = "analyst", "aggregator", "everybody"
 
@@ -21,7 +23,7 @@ HEAD = """\
 
 Drawn by `python -m protocols.diagrams` from the tables `RULES` in `hefed/protocol/rules.py` and `DUTIES` in
 `hefed/protocol/member.py`. Do not edit; a test compares. What each message says and what is
-checked about it: [study.md](study.md).
+checked about it is on the page that the table names.
 """
 
 STATES = """\
@@ -110,14 +112,21 @@ def _arrow(rule: Rule) -> str:
 
 
 def _table() -> list[str]:
-    lines = ["| kind | sender | in phase | then | once a | late |", "|---|---|---|---|---|---|"]
+    lines = ["| kind | sender | in phase | then | once a | late | page |", "|---|---|---|---|---|---|---|"]
     for rule in RULES.values():
         phases = "any from approval on" if _in_every_phase(rule) else ", ".join(rule.phases)
         late = "yes" if rule.late else ""
         lines.append(
-            f"| `{rule.kind}` | {rule.sender} | {phases} | {rule.then or ''} | {ONCE.get(rule.kind, '')} | {late} |"
+            f"| `{rule.kind}` | {rule.sender} | {phases} | {rule.then or ''} | {ONCE.get(rule.kind, '')} | {late} "
+            f"| {_page(rule.kind)} |"
         )
     return lines
+
+
+def _page(kind: str) -> str:
+    """The link to the one page that specifies a kind. Raises ValueError when there is none or another."""
+    (page,) = (page.name for page in PAGES if f"**`{kind}`**" in page.read_text(encoding="utf-8"))
+    return f"[{page}]({page})"
 
 
 if __name__ == "__main__":

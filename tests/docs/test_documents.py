@@ -25,13 +25,16 @@ from hefed.protocol.reader import FINDING_STEP
 from hefed.protocol.sealing import ContentCipher
 from hefed.statistics.model import Phase
 from hefed.study import Cox, Heading, Limits, Logistic, Security, Study
+from protocols.diagrams import PAGES
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("protocols/**/*.md"), *ROOT.glob("examples/**/*.md")])
 EXAMPLE_ADDRESS = "10.0.0.1"
 """Stands for a machine that is nobody's (RFC 1918)."""
 README, SECURITY = ROOT / "README.md", ROOT / "SECURITY.md"
-STUDY, REVEALED = ROOT / "protocols" / "study.md", ROOT / "protocols" / "revealed.md"
+ROUND, CLOSING, REVEALED = (ROOT / "protocols" / f"{name}.md" for name in ("round", "closing", "revealed"))
+SPECIFICATION = (ROOT / "protocols" / "README.md", ROOT / "protocols" / "messages.md", *PAGES)
+"""The pages of a study's protocols."""
 
 
 def text(path):
@@ -80,6 +83,14 @@ def test_names_in_code_that_are_named_exist():
     for path in DOCUMENTS:
         for name, file in re.findall(r"`(\w+)` in `((?:hefed|tests)/[\w/]+\.py)`", text(path)):
             assert re.search(rf"\b{name}\b", text(ROOT / file)), f"{name} in {file}"
+
+
+def test_tests_that_are_named_exist():
+    tests = "\n".join(map(text, ROOT.glob("tests/**/*.py")))
+    defined = set(re.findall(r"^def (test_\w+)\(", tests, re.MULTILINE))
+    named = {name for path in DOCUMENTS for name in re.findall(r"`(test_\w+)`", text(path))}
+    assert named - defined == set()
+    assert len(named) > 30
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -183,15 +194,15 @@ def test_the_changelog_knows_this_version():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_message_is_specified(kind):
-    assert f"**`{kind}`**" in text(STUDY)
+def test_every_kind_of_message_is_specified_once(kind):
+    assert sum(text(page).count(f"**`{kind}`**") for page in SPECIFICATION) == 1
 
 
-def test_the_page_s_times_are_the_code_s():
+def test_the_pages_times_are_the_code_s():
     from hefed.node import aggregator, analyst, connections, consent
     from hefed.protocol import coordinator, messages
 
-    page = " ".join(text(STUDY).split())
+    page = " ".join(" ".join(map(text, SPECIFICATION)).split())
     assert f"does so {region.PATIENCE:.0f} s after the study expires" in page
     assert f"gives up by itself {analyst.SILENCE:.0f} s after the last sign" in page
     assert f"gives up by itself {analyst.GRACE:.0f} s after the study has expired" in page
@@ -207,6 +218,8 @@ def test_the_page_s_times_are_the_code_s():
     assert f"differ: an estimate by more than {analyst.AGREEMENT:.0e}".replace("e-0", "e-") in page
     assert f"has at most {region.MAX_STUDIES} studies that run or wait at once" in page
     assert f"up to {aggregator.MAX_STUDIES} studies running" in " ".join(text(SECURITY).split())
+    assert hefed.study.MAX_COMPACT == 2**24
+    assert "|U|^3 binomial(n, t-1) > 2^24" in page
     assert messages.MAX_ATTACHMENT == 900 * 10**6
     assert "at most 900 MB an attachment" in page
     values = 3 * 8 * COMPACT.ring_degree
@@ -215,7 +228,7 @@ def test_the_page_s_times_are_the_code_s():
 
 
 def test_findings_are_filled_up_to_what_the_pages_say():
-    for path in (STUDY, REVEALED, SECURITY):
+    for path in (CLOSING, REVEALED, SECURITY):
         assert re.search(rf"multiples? of {FINDING_STEP} bytes", " ".join(text(path).split())), path
 
 
@@ -229,7 +242,7 @@ def test_the_form_of_answers_is_the_page_s():
         "hashes": [{"share": [1], "digest": bytes(32)}],
     }
     assert aes.decrypt((1).to_bytes(12, "little"), answers[4 + length :], None) == packed
-    assert '{"answers": [set, ...], "hashes": [{"share": set, "digest": hash}, ...]}' in " ".join(text(STUDY).split())
+    assert '{"answers": [set, ...], "hashes": [{"share": set, "digest": hash}, ...]}' in " ".join(text(ROUND).split())
 
 
 def phases(of=Phase):
