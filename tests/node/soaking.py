@@ -4,6 +4,7 @@ Everybody dials the aggregator through a wire of their own, which a test can cut
 the kernel, and what a home does from the disk.
 """
 
+import itertools
 import json
 import os
 import random
@@ -342,8 +343,10 @@ class Disturber:
     """Kills and starts again, cuts, and stops for a while, at random moments, until it is told to leave."""
 
     def __init__(self, federation: Federation, seed: int, *, killed: Sequence[str], pause: float = 1.0) -> None:
-        """`killed` are the members whose processes are killed; `pause`: seconds between two events, in the mean."""
-        self._federation, self._killed, self._pause = federation, tuple(killed), pause
+        """`killed` are the members whose processes are killed, in turn; `pause`: seconds between two events, in the
+        mean.
+        """
+        self._federation, self._killed, self._pause = federation, itertools.cycle(killed), pause
         self._random = random.Random(seed)  # noqa: S311  the same order of events every time
         self._leave = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -377,7 +380,7 @@ class Disturber:
             self._error = error
 
     def _kill(self) -> None:
-        name = self._random.choice(self._killed)
+        name = next(self._killed)
         self._federation.kill(name)
         self._leave.wait(self._random.choice((0.0, 0.0, 1.0)))
         self._federation.start(name)

@@ -13,7 +13,7 @@ from tests.node.runs import Run, Stored, cox_reference, is_sum, secret_files, st
 
 WAIT = 4
 """Seconds that a phase waits in these studies for a keyholder that can be spared."""
-DEADLINE = 60
+DEADLINE = 40
 """Seconds that a study may take whose end is waited for; its parties start in them too."""
 
 

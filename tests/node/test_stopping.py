@@ -133,7 +133,7 @@ def test_simulate_says_whose_process_has_ended_and_ends_when_it_is_the_aggregato
 
 
 def test_the_last_sentence_names_the_process_that_the_study_waited_for_in_vain(study: Path) -> None:
-    study = study_file(study.parent, security='deadline = "60 s"')
+    study = study_file(study.parent, security='deadline = "40 s"')
     out = study.parent / "out"
     with started("simulate", study, "--out", out) as process:
         read_until(process, "round 2")
