@@ -14,42 +14,8 @@ from hefed.protocol.ports import Outgoing
 from hefed.protocol.rules import Phase
 from hefed.protocol.sealing import seal
 from hefed.study import Study
+from tests.attacks.cheating import replace, resigned, words
 from tests.protocol.federation import Federation
-
-
-def _words(federation: Federation) -> str:
-    assert federation.board.phase is Phase.ENDED
-    assert federation.board.outcome is not None
-    return federation.board.outcome.words
-
-
-def _resigned(
-    federation: Federation, outgoing: Outgoing, content: m.Content, attachments: tuple[bytes, ...]
-) -> Outgoing:
-    body = outgoing.message.body
-    message = federation.signers[body.sender].sign(
-        content,
-        federation=body.federation,
-        study=body.study,
-        sender=body.sender,
-        previous=body.previous,
-        attachments=attachments,
-    )
-    return Outgoing(outgoing.key, message, attachments)
-
-
-def _replace(federation: Federation, sender: str, key: str, change: Any) -> None:
-    """The sender's message under that key is another one; nothing of its own machine notices."""
-
-    def before(name: str, outgoing: Outgoing) -> Outgoing:
-        if name == sender and outgoing.key == key:
-            changed = change(outgoing)
-            federation.parties[name].sent[key] = changed
-            federation.parties[name].machine._last_digest = changed.message.digest
-            return changed
-        return outgoing
-
-    federation.before_accept = before
 
 
 def test_a_wrong_share_answer_is_noticed_and_both_sides_are_named(
@@ -65,10 +31,10 @@ def test_a_wrong_share_answer_is_noticed_and_both_sides_are_named(
 
     monkeypatch.setattr(keyholder_module, "answer_groups", answer)
     federation.run()
-    words = _words(federation)
-    assert "do not agree" in words
-    assert "halland" in words  # alone on its side
-    assert " against " in words
+    said = words(federation)
+    assert "do not agree" in said
+    assert "halland" in said  # alone on its side
+    assert " against " in said
     assert len(federation.board.rounds) == 4  # noticed when round 2 was opened; the patients' later rounds never came
 
 
@@ -94,8 +60,8 @@ def test_a_keyholder_that_answers_differently_when_asked_again_is_named(
 
     federation.before_accept = leave
     federation.run()
-    assert "halland" in _words(federation)
-    assert "two different answers" in _words(federation) or "do not agree" in _words(federation)
+    assert "halland" in words(federation)
+    assert "two different answers" in words(federation) or "do not agree" in words(federation)
     readers = [party.machine.reader for party in federation.parties.values() if party.machine.reader]
     assert [reader.rounds_opened for reader in readers] == [2, 2, 2]
 
@@ -112,7 +78,7 @@ def test_an_answer_that_is_not_well_packed_ends_the_round_and_is_named(
 
     monkeypatch.setattr(keyholder_module, "answer_groups", answer)
     federation.run()
-    assert "the answer of halland cannot be used: " in _words(federation)
+    assert "the answer of halland cannot be used: " in words(federation)
     readers = [party.machine.reader for party in federation.parties.values() if party.machine.reader]
     assert [reader.rounds_opened for reader in readers] == [2, 2, 2]
 
@@ -130,7 +96,7 @@ def test_an_answer_for_a_share_that_the_keyholder_does_not_hold_ends_the_round(
 
     monkeypatch.setattr(keyholder_module, "write_answers", write)
     federation.run()
-    assert "the answer of halland cannot be used: it is for a share that it does not hold" in _words(federation)
+    assert "the answer of halland cannot be used: it is for a share that it does not hold" in words(federation)
 
 
 @pytest.mark.parametrize("more", [0, 1])
@@ -141,9 +107,9 @@ def test_answers_that_are_longer_than_any_are_neither_relayed_nor_stored(small_s
         board = federation.board
         assert (board.threshold, len(board.dealt_keyholders)) == (2, 4)
         most = most_bytes(3, 1, board.profile, board.round.first.values)
-        return _resigned(federation, outgoing, outgoing.message.content, (bytes(most + more),))
+        return resigned(federation, outgoing, outgoing.message.content, (bytes(most + more),))
 
-    _replace(federation, "orebro", "answer 0 1", change)
+    replace(federation, "orebro", {"answer 0 1": change})
     federation.run()
     relayed = [entry for entry in federation.log if entry.message.body.kind == "answer"]
     assert ("orebro" in {entry.message.sender for entry in relayed}) is not bool(more)
@@ -158,9 +124,9 @@ def test_a_key_that_is_none_is_refused_with_the_name_of_who_approved_with_it(sma
         content = outgoing.message.content
         assert isinstance(content, m.Approval)
         bad = b"\xff" * 1184 + bytes(32)
-        return _resigned(federation, outgoing, content.model_copy(update={"reading_key": bad}), ())
+        return resigned(federation, outgoing, content.model_copy(update={"reading_key": bad}), ())
 
-    _replace(federation, "orebro", "approval", change)
+    replace(federation, "orebro", {"approval": change})
     federation.run()
     assert [name for name, _ in federation.refused] == ["orebro"]
     assert "orebro is at fault" in str(federation.refused[0][1])
@@ -175,14 +141,14 @@ def test_seeds_that_are_not_the_signed_ones_are_complained_about(small_study: St
         public = federation.board.approval("university").dealing_keys["orebro"]
         wrong = seal(bytes(32 * 3), public, deal_context(federation.submission.study, "orebro", "university"))
         altered = content.model_copy(update={"sealed": content.sealed | {"university": wrong}})
-        return _resigned(federation, outgoing, altered, ())
+        return resigned(federation, outgoing, altered, ())
 
-    _replace(federation, "orebro", "deal", change)
+    replace(federation, "orebro", {"deal": change})
     federation.run()
     assert federation.board.outcome is not None
     assert federation.board.outcome.how == "complaint"
-    assert "university" in _words(federation)
-    assert "orebro" in _words(federation)
+    assert "university" in words(federation)
+    assert "orebro" in words(federation)
 
 
 def test_anothers_deal_cannot_be_passed_on_as_ones_own(small_study: Study) -> None:
@@ -192,13 +158,13 @@ def test_anothers_deal_cannot_be_passed_on_as_ones_own(small_study: Study) -> No
     def change(outgoing: Outgoing) -> Outgoing:
         stolen = federation.parties["halland"].sent["deal"].message.content
         assert isinstance(stolen, m.Deal)
-        return _resigned(federation, outgoing, stolen, ())
+        return resigned(federation, outgoing, stolen, ())
 
-    _replace(federation, "orebro", "deal", change)
+    replace(federation, "orebro", {"deal": change})
     federation.run()
     assert federation.board.outcome is not None
     assert federation.board.outcome.how == "complaint"
-    assert "orebro" in _words(federation)
+    assert "orebro" in words(federation)
 
 
 def test_a_second_contribution_in_a_round_is_refused(finished: Federation) -> None:
@@ -224,9 +190,9 @@ def test_bytes_that_are_no_contribution_are_refused_with_the_name(small_study: S
 
     def change(outgoing: Outgoing) -> Outgoing:
         bad = b"\xff" * len(outgoing.attachments[0])  # residues that are not below their primes
-        return _resigned(federation, outgoing, outgoing.message.content, (bad,))
+        return resigned(federation, outgoing, outgoing.message.content, (bad,))
 
-    _replace(federation, "orebro", "contribution 2", change)
+    replace(federation, "orebro", {"contribution 2": change})
     federation.run()
     assert [name for name, _ in federation.refused] == ["orebro"]
     assert federation.board.rounds[2].sum is None
@@ -238,9 +204,9 @@ def test_a_region_that_does_not_follow_the_opened_sums_is_named(small_study: Stu
     def change(outgoing: Outgoing) -> Outgoing:
         content = outgoing.message.content
         assert isinstance(content, m.Contribution)
-        return _resigned(federation, outgoing, content.model_copy(update={"label": bytes(32)}), outgoing.attachments)
+        return resigned(federation, outgoing, content.model_copy(update={"label": bytes(32)}), outgoing.attachments)
 
-    _replace(federation, "orebro", "contribution 2", change)
+    replace(federation, "orebro", {"contribution 2": change})
     federation.run()
     assert any("same label" in str(error) and name in ("orebro", "kronoberg") for name, error in federation.refused)
 

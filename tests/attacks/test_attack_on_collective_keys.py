@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from hefed.crypto import packing, seal
+from hefed.crypto import seal
 from hefed.crypto.contribution import RunningSum
 from hefed.crypto.errors import MalformedError, OpeningError
 from hefed.crypto.label import public_polynomial
 from hefed.crypto.parameters import COMPACT, PRECISE
+from tests.attacks import cheating
 from tests.crypto.federation import Federation
 
 # --- Public-key CKKS under a collective key, in Python's integers -----------------------------------------
@@ -152,10 +153,7 @@ def federation(request):
 
 def shifted(federation, i, j, amount):
     """Contribution i with a constant added to its coefficient j: all of a ciphertext that a region sends."""
-    profile = federation.profile
-    residues = packing.unpack(profile, federation.contributions[i], 231).astype(object)
-    residues[:, j] = [(r + amount) % p for r, p in zip(residues[:, j], profile.primes, strict=True)]
-    return packing.pack(profile, residues.astype(np.uint64))
+    return cheating.shifted(federation.profile, federation.contributions[i], 231, amount, j)
 
 
 def test_hefed_a_spike_that_stays_in_range_changes_one_opened_integer_by_itself_and_tells_nothing(federation):

@@ -1,6 +1,5 @@
 """What a malicious aggregator can try, and what comes of it: the study stops; nothing private or wrong is opened."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,48 +13,8 @@ from hefed.crypto.sampling import uniform_polynomials
 from hefed.protocol import messages as m
 from hefed.protocol.coordinator import Entry
 from hefed.study import Study
+from tests.attacks.cheating import Frames, flipped, is_round, refusals, resign, tamper
 from tests.protocol.federation import Federation
-
-Frames = tuple[bytes, tuple[bytes, ...]]
-
-
-def _refusals(federation: Federation) -> dict[str, str]:
-    """Who refused, and why, whether or not the aggregator passed it on."""
-    found = {}
-    for name, party in federation.parties.items():
-        refusal = party.sent.get("refusal")
-        if refusal is not None:
-            content = refusal.message.content
-            assert isinstance(content, m.Refusal)
-            found[name] = content.words
-    return found
-
-
-def _resign(federation: Federation, entry: Entry, content: m.Content, attachments: tuple[bytes, ...]) -> Frames:
-    """The aggregator signs something else in the place of one of its messages."""
-    message = federation.signers["aggregator"].sign(
-        content,
-        federation=federation.roster.federation,
-        study=federation.submission.study,
-        sender="aggregator",
-        previous=entry.message.body.previous,
-        attachments=attachments,
-    )
-    return message.envelope, attachments
-
-
-def _tamper(federation: Federation, change: Callable[[str, Entry, tuple[bytes, ...]], Frames | None]) -> None:
-    """Changes what is delivered to members; `change` returns None to leave a message as it is."""
-
-    def deliver(name: str, entry: Entry, attachments: tuple[bytes, ...]) -> Frames:
-        return change(name, entry, attachments) or (entry.message.envelope, attachments)
-
-    federation.deliver = deliver
-
-
-def _is(entry: Entry, kind: str, number: int) -> bool:
-    content: Any = entry.message.content
-    return content.kind == kind and content.round == number
 
 
 def test_an_altered_sum_is_noticed_by_every_reader_in_the_same_round(small_study: Study) -> None:
@@ -65,36 +24,32 @@ def test_an_altered_sum_is_noticed_by_every_reader_in_the_same_round(small_study
     # The aggregator's own record goes on from its lies, or its members would only see a broken chain.
     def say(content: m.Content, attachments: tuple[bytes, ...], now: float) -> Entry:
         if isinstance(content, m.Open) and content.round == 2:
-            wrong = _flipped(federation.coordinator._packed_sum())
+            wrong = flipped(federation.coordinator._packed_sum())
             content = content.model_copy(update={"total": m.Attachment.of(wrong).sha256})
             federation.coordinator._total = wrong
         return honest_signer(content, attachments, now)
 
     federation.coordinator._say = say  # type: ignore[method-assign]
     federation.run()
-    refusals = _refusals(federation)
-    assert set(refusals) == {"halland", "kronoberg", "orebro"}
-    assert all("check values" in words for words in refusals.values())
+    said = refusals(federation)
+    assert set(said) == {"halland", "kronoberg", "orebro"}
+    assert all("check values" in words for words in said.values())
     assert all(p.machine.reader is None or p.machine.reader.rounds_opened == 2 for p in federation.parties.values())
-
-
-def _flipped(packed: bytes) -> bytes:
-    return bytes([packed[0] ^ 1]) + packed[1:]
 
 
 def test_another_sum_than_the_aggregator_was_bound_to_is_refused(small_study: Study) -> None:
     federation = Federation(small_study)
 
     def change(name: str, entry: Entry, attachments: tuple[bytes, ...]) -> Frames | None:
-        if _is(entry, "sum", 2) and attachments:
-            return _resign(federation, entry, entry.message.content, (_flipped(attachments[0]), *attachments[1:]))
+        if is_round(entry, "sum", 2) and attachments:
+            return resign(federation, entry, entry.message.content, (flipped(attachments[0]), *attachments[1:]))
         return None
 
-    _tamper(federation, change)
+    tamper(federation, change)
     federation.run()
-    refusals = _refusals(federation)
-    assert set(refusals) == {"halland", "kronoberg", "orebro"}
-    assert all("is not the one that the aggregator said" in words for words in refusals.values())
+    said = refusals(federation)
+    assert set(said) == {"halland", "kronoberg", "orebro"}
+    assert all("is not the one that the aggregator said" in words for words in said.values())
 
 
 def test_who_knows_the_factors_of_the_check_before_it_names_its_sum_makes_a_wrong_one_pass() -> None:
@@ -153,13 +108,13 @@ def test_an_altered_frame_under_a_signed_hash_is_refused(small_study: Study) -> 
     federation = Federation(small_study)
 
     def change(name: str, entry: Entry, attachments: tuple[bytes, ...]) -> Frames | None:
-        if _is(entry, "answer", 2) and attachments and name == "orebro":
+        if is_round(entry, "answer", 2) and attachments and name == "orebro":
             return entry.message.envelope, (attachments[0][:-1] + b"\x00",)
         return None
 
-    _tamper(federation, change)
+    tamper(federation, change)
     federation.run()
-    assert "is not what" in _refusals(federation)["orebro"]
+    assert "is not what" in refusals(federation)["orebro"]
 
 
 def test_a_region_that_is_shown_another_sum_than_the_rest_sees_it_in_the_same_round(small_study: Study) -> None:
@@ -169,9 +124,9 @@ def test_a_region_that_is_shown_another_sum_than_the_rest_sees_it_in_the_same_ro
 
     def change(name: str, entry: Entry, attachments: tuple[bytes, ...]) -> Frames | None:
         content = entry.message.content
-        if name != "orebro" or entry.message.sender != "aggregator" or not (last or _is(entry, "open", 2)):
+        if name != "orebro" or entry.message.sender != "aggregator" or not (last or is_round(entry, "open", 2)):
             return None
-        wrong = _flipped(federation.coordinator._packed_sum())
+        wrong = flipped(federation.coordinator._packed_sum())
         if isinstance(content, m.Open) and content.round == 2:
             content = content.model_copy(update={"total": m.Attachment.of(wrong).sha256})
         if isinstance(content, m.Sum) and content.round == 2:
@@ -187,9 +142,9 @@ def test_a_region_that_is_shown_another_sum_than_the_rest_sees_it_in_the_same_ro
         last.append(message.digest)
         return message.envelope, attachments
 
-    _tamper(federation, change)
+    tamper(federation, change)
     federation.run()
-    words = " ".join([*_refusals(federation).values(), *(str(error) for _, error in federation.refused)])
+    words = " ".join([*refusals(federation).values(), *(str(error) for _, error in federation.refused)])
     assert "was shown another list of contributions in round 2" in words
     readers = [party.machine.reader for party in federation.parties.values() if party.machine.reader]
     assert max(reader.rounds_opened for reader in readers) == 2
@@ -205,7 +160,7 @@ def test_a_sum_cannot_be_opened_before_all_contributions_are_there(small_study: 
             assert isinstance(content, m.Contribution)
             if content.round == 2 and name == "university":
                 opened_early.append(name)
-                return _resign(
+                return resign(
                     federation,
                     entry,
                     m.Open(round=2, attempt=1, total=bytes(32), keyholders=["halland", "university"]),
@@ -213,9 +168,9 @@ def test_a_sum_cannot_be_opened_before_all_contributions_are_there(small_study: 
                 )
         return None
 
-    _tamper(federation, change)
+    tamper(federation, change)
     federation.run()
-    assert "university" in _refusals(federation)
+    assert "university" in refusals(federation)
     assert "answer 2 1" not in federation.parties["university"].sent
 
 
@@ -226,13 +181,13 @@ def test_a_question_to_too_few_to_strangers_or_out_of_order_is_not_answered(
     federation = Federation(small_study)
 
     def change(name: str, entry: Entry, attachments: tuple[bytes, ...]) -> Frames | None:
-        if _is(entry, "open", 2):
-            return _resign(federation, entry, m.Open(round=2, attempt=1, total=bytes(32), keyholders=keyholders), ())
+        if is_round(entry, "open", 2):
+            return resign(federation, entry, m.Open(round=2, attempt=1, total=bytes(32), keyholders=keyholders), ())
         return None
 
-    _tamper(federation, change)
+    tamper(federation, change)
     federation.run()
-    assert set(_refusals(federation)) == set(federation.parties)
+    assert set(refusals(federation)) == set(federation.parties)
     assert not any(key.startswith("answer 2") for p in federation.parties.values() for key in p.sent)
 
 
@@ -240,11 +195,11 @@ def test_a_message_that_is_held_back_from_one_member_is_missed_by_it(small_study
     federation = Federation(small_study)
     federation.deliver = lambda name, entry, attachments: (
         None
-        if name == "kronoberg" and entry.message.sender == "orebro" and _is(entry, "contribution", 2)
+        if name == "kronoberg" and entry.message.sender == "orebro" and is_round(entry, "contribution", 2)
         else (entry.message.envelope, attachments)
     )
     federation.run()
-    assert "kronoberg" in _refusals(federation)
+    assert "kronoberg" in refusals(federation)
     assert "check 2" not in federation.parties["kronoberg"].sent
 
 
@@ -256,12 +211,12 @@ def test_two_cohorts_in_one_study_are_signed_by_nobody_twice(small_study: Study)
         content = entry.message.content
         if isinstance(content, m.Proposal) and name == "orebro":
             fewer = {n: d for n, d in content.acknowledgements.items() if n != "university"}
-            return _resign(federation, entry, m.Proposal(acknowledgements=fewer), ())
+            return resign(federation, entry, m.Proposal(acknowledgements=fewer), ())
         return None
 
-    _tamper(federation, change)
+    tamper(federation, change)
     federation.run()
-    assert any("another cohort" in words for words in _refusals(federation).values())
+    assert any("another cohort" in words for words in refusals(federation).values())
     assert not any(key.startswith("contribution") for p in federation.parties.values() for key in p.sent)
 
 
@@ -278,13 +233,13 @@ def test_a_gone_contributors_vector_cannot_be_swapped(small_study: Study) -> Non
     federation.before_accept = gone
 
     def change(name: str, entry: Entry, attachments: tuple[bytes, ...]) -> Frames | None:
-        if _is(entry, "sum", 2) and attachments:
-            return _resign(federation, entry, entry.message.content, (attachments[0], attachments[0]))
+        if is_round(entry, "sum", 2) and attachments:
+            return resign(federation, entry, entry.message.content, (attachments[0], attachments[0]))
         return None
 
-    _tamper(federation, change)
+    tamper(federation, change)
     federation.run()
-    assert all("is not what kronoberg signed" in words for words in _refusals(federation).values())
+    assert all("is not what kronoberg signed" in words for words in refusals(federation).values())
 
 
 def test_a_study_that_was_not_approved_is_not_joined(small_study: Study) -> None:
@@ -304,7 +259,7 @@ def test_a_study_that_was_not_approved_is_not_joined(small_study: Study) -> None
             return message.envelope, ()
         return None
 
-    _tamper(federation, change)
+    tamper(federation, change)
     federation.run()
-    assert all("is not the study" in words for words in _refusals(federation).values())
+    assert all("is not the study" in words for words in refusals(federation).values())
     assert not any("approval" in p.sent for p in federation.parties.values())
