@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from hefed.crypto import seal
+from hefed.crypto import packing, seal
 from hefed.crypto.contribution import RunningSum
 from hefed.crypto.errors import MalformedError, OpeningError
 from hefed.crypto.label import public_polynomial
@@ -143,7 +143,25 @@ def test_textbook_a_reader_takes_the_secret_key_and_another_region_s_update(sche
     assert np.abs(stolen - updates[0]).max() < 1e-6
 
 
-# --- The same trick against hefed -------------------------------------------------------------------------
+def rotated(polynomial):
+    """X times a polynomial."""
+    return np.concatenate([-polynomial[-1:], polynomial[:-1]])
+
+
+TRICKS = {"copied": lambda c: c, "negated": lambda c: -c, "rotated": rotated}
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_textbook_a_region_puts_anothers_ciphertext_into_the_sum_again(trick, scheme, updates, ciphertexts):
+    """Negated, it takes that region out: of three updates one alone is left, and the cheat needs none of its own."""
+    again = tuple(TRICKS[trick](polynomial) % MODULUS for polynomial in ciphertexts[0])
+    opened = scheme.decrypt(added([*ciphertexts[:2], again])) / SCALE
+    assert np.abs(opened - (updates[0] + updates[1] + TRICKS[trick](updates[0]))).max() < 1e-2
+    if trick == "negated":
+        assert np.abs(opened - updates[1]).max() < 1e-2
+
+
+# --- The same tricks against hefed ------------------------------------------------------------------------
 
 
 @pytest.fixture(params=[PRECISE, COMPACT], ids=lambda p: p.name)
@@ -165,6 +183,16 @@ def test_hefed_a_spike_that_stays_in_range_changes_one_opened_integer_by_itself_
     change = opened - honest
     assert change[0] == spike
     assert not change[1:].any()  # in the textbook scheme this is where the key stands
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_hefed_anothers_contribution_is_under_another_key_and_opens_to_nothing(trick, federation):
+    profile = federation.profile
+    residues = packing.unpack(profile, federation.contributions[0], 231).astype(object)
+    again = np.stack([TRICKS[trick](row) % p for row, p in zip(residues, profile.primes, strict=True)])
+    sent = [*federation.contributions[:2], packing.pack(profile, again.astype(np.uint64))]
+    with pytest.raises(OpeningError, match="outside the range"):
+        federation.open(total=federation.total(sent))
 
 
 def test_hefed_the_textbook_spike_on_top_of_a_value_at_the_end_of_its_range_is_noticed(federation):
