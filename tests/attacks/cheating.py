@@ -1,13 +1,17 @@
 """What cheats have in common: messages in another's place, vectors that were altered, and what the honest say to it."""
 
 from collections.abc import Callable, Collection, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hefed.crypto import packing
-from hefed.crypto.parameters import Profile
+from hefed.crypto import masking, packing, ring
+from hefed.crypto.contribution import RunningSum
+from hefed.crypto.label import Label
+from hefed.crypto.opening import Opening
+from hefed.crypto.parameters import Precision, Profile
 from hefed.protocol import messages as m
 from hefed.protocol.coordinator import Entry
 from hefed.protocol.ports import Outgoing
@@ -15,6 +19,8 @@ from hefed.study import Study
 from tests.protocol.federation import EXAMPLES, Federation
 
 Frames = tuple[bytes, tuple[bytes, ...]]
+NOTHING = Fraction(1, 40)
+"""A variance with which samples are 0, but for one in 2^28."""
 TABLES = EXAMPLES / "heart-failure"
 
 
@@ -109,6 +115,18 @@ def shifted(profile: Profile, packed: bytes, values: int, amount: int, place: in
     residues = packing.unpack(profile, packed, values).astype(object)
     residues[:, place] = [(r + amount) % p for r, p in zip(residues[:, place], profile.primes, strict=True)]
     return packing.pack(profile, residues.astype(np.uint64))
+
+
+def opened_with(precision: Precision, label: Label, packed: bytes, key: Any) -> np.ndarray[Any, Any]:
+    """The values behind a contribution or a sum, for who has the whole key that it is under: its residues in transform
+    form. Raises OpeningError when they are none.
+    """
+    secret, running = ring.RingKey(label.profile, key), RunningSum(label.profile, label)
+    running.add(packed)
+    running.add(
+        masking.masked(label, lambda first: masking.PublicProducts(label, secret, first), bytes(32), NOTHING, None)
+    )
+    return Opening(precision, label).open_again(running.packed()).decode(label, precision)
 
 
 def contribution(federation: Federation, sender: str, number: int) -> bytes:

@@ -3,7 +3,6 @@ with it on the same steps take nothing.
 """
 
 import secrets
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -12,16 +11,15 @@ import pytest
 from hefed.crypto import keys as keys_module
 from hefed.crypto import label as label_module
 from hefed.crypto import masking, packing, ring, sampling
-from hefed.crypto.contribution import RunningSum, encrypt
+from hefed.crypto.contribution import encrypt
 from hefed.crypto.errors import OpeningError, SeedError
 from hefed.crypto.keys import ContributorKey, Seed, open_seeds, share_polynomial, subsets
 from hefed.crypto.label import Label, public_polynomial
 from hefed.crypto.opening import Opening, answer
 from hefed.crypto.parameters import COMPACT, PRECISE, PROFILES, Precision
+from tests.attacks.cheating import NOTHING, opened_with
 from tests.crypto.federation import STUDY, Federation
 
-NOTHING = Fraction(1, 40)
-"""A variance with which every sample is 0."""
 Residues = Any
 
 
@@ -53,19 +51,6 @@ def divided(federation: Federation, product: Residues) -> Residues:
     return np.array(found, np.uint64)
 
 
-def opened_with(federation: Federation, packed: bytes, key: Residues) -> np.ndarray[Any, Any]:
-    """The values behind a contribution or a sum, for who has its whole key. Raises OpeningError when they are none."""
-    profile, label = federation.profile, federation.label
-    secret = ring.RingKey(profile, key)
-    product = masking.masked(
-        label, lambda first: masking.PublicProducts(label, secret, first), bytes(32), NOTHING, None
-    )
-    running = RunningSum(profile, label)
-    running.add(packed)
-    running.add(product)
-    return Opening(federation.precision, label).open_again(running.packed()).decode(label, federation.precision)
-
-
 # --- Noise ------------------------------------------------------------------------------------------
 
 
@@ -82,7 +67,7 @@ def test_control_without_noise_the_known_answer_gives_away_a_region_s_key_and_al
         without_noise(patch)
         key = key_of_a_known_vector(known)
         assert np.array_equal(key, known.keys[0].secret_residues(COMPACT))
-        stolen = opened_with(private, private.contributions[0], key)
+        stolen = opened_with(private.precision, private.label, private.contributions[0], key)
     assert np.abs(stolen - private.values[0]).max() < private.precision.error(private.exponent)
 
 
@@ -91,7 +76,7 @@ def test_with_noise_the_known_answer_gives_no_key() -> None:
     key = key_of_a_known_vector(known)
     assert np.mean(key == known.keys[0].secret_residues(COMPACT)) < 0.01
     with pytest.raises(OpeningError, match="outside the range"):
-        opened_with(private, private.contributions[0], key)
+        opened_with(private.precision, private.label, private.contributions[0], key)
 
 
 def key_of_an_opened_sum(known: Federation) -> Residues:
@@ -106,14 +91,14 @@ def test_control_a_sum_opened_without_noise_gives_the_key_that_opens_every_other
     with pytest.MonkeyPatch.context() as patch:
         without_noise(patch)
         key = key_of_an_opened_sum(known)
-        stolen = opened_with(private, private.total(), key)
+        stolen = opened_with(private.precision, private.label, private.total(), key)
     assert np.abs(stolen - private.values.sum(axis=0)).max() < private.precision.error(private.exponent)
 
 
 def test_a_sum_opened_with_noise_gives_no_key() -> None:
     known, private = two_rounds()
     with pytest.raises(OpeningError, match="outside the range"):
-        opened_with(private, private.total(), key_of_an_opened_sum(known))
+        opened_with(private.precision, private.label, private.total(), key_of_an_opened_sum(known))
 
 
 VALUES = 32
@@ -277,7 +262,7 @@ def test_control_a_seed_opened_to_settle_a_complaint_gives_the_complaining_keyho
     key = np.zeros((len(PRECISE.primes), PRECISE.ring_degree), np.uint64)
     for subset, seed in (dealt | {(0,): federation.keys[1]._seeds[0,]}).items():
         key = ring.added(PRECISE, key, share_polynomial(PRECISE, STUDY, "region 1", subset, seed))
-    stolen = opened_with(federation, federation.contributions[1], key)
+    stolen = opened_with(federation.precision, federation.label, federation.contributions[1], key)
     assert np.abs(stolen - federation.values[1]).max() < federation.precision.error(federation.exponent)
 
 
@@ -287,4 +272,4 @@ def test_without_that_seed_the_rest_of_them_opens_nothing() -> None:
     for subset, seed in federation.deals(0)["region 1"].seeds.items():
         key = ring.added(PRECISE, key, share_polynomial(PRECISE, STUDY, "region 1", subset, seed))
     with pytest.raises(OpeningError, match="outside the range"):
-        opened_with(federation, federation.contributions[1], key)
+        opened_with(federation.precision, federation.label, federation.contributions[1], key)
