@@ -147,6 +147,7 @@ def wider_study(
                 '[study]\nid = "wider"\npurpose = "A test"',
                 '[model]\nkind = "logistic"\noutcome = "DEATH_EVENT"\ncovariates = ["age"]',
                 f"[security]\nthreshold = {threshold}\nmin_contributors = {threshold + 1}",
+                'engine = "vectorised"',
                 *regions,
                 *(f"[regions.{name}]" for name in others),
             ]

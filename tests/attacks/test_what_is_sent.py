@@ -1,6 +1,5 @@
 """What is sent in a round, and what happens to it on the way; each attack beside the same with its defence off."""
 
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,26 +10,22 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from hefed.crypto import keys as keys_module
 from hefed.crypto import packing
-from hefed.crypto.keys import open_seeds
 from hefed.node.work import ModelWork
 from hefed.protocol import contributor as contributor_module
 from hefed.protocol import keyholder as keyholder_module
-from hefed.protocol import known_answer, sealing
 from hefed.protocol import messages as m
 from hefed.protocol import opened as opened_module
 from hefed.protocol import reader as reader_module
+from hefed.protocol import sealing
 from hefed.protocol.contexts import deal_context
 from hefed.protocol.coordinator import Entry
-from hefed.protocol.errors import SealError
-from hefed.protocol.opened import OpenedRounds
 from hefed.protocol.ports import Outgoing
-from hefed.protocol.sealing import SealingKey, seal
+from hefed.protocol.sealing import seal
 from hefed.study import Study
 from tests.attacks.cheating import (
     Frames,
     contribution,
     opened,
-    opened_with,
     refusals,
     replace,
     resigned,
@@ -39,41 +34,20 @@ from tests.attacks.cheating import (
     wider_study,
     words,
 )
+from tests.attacks.conftest import Seen
 from tests.protocol.federation import Federation, Party
 
 REGIONS = ("halland", "kronoberg", "orebro")
-Vectors = dict[str, list[np.ndarray[Any, Any]]]
 
 
-@pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> tuple[Vectors, Vectors]:
-    """What each region gave to each round from round 1 on, and what it opened, by its name."""
-    given: Vectors = defaultdict(list)
-    taken: Vectors = defaultdict(list)
-    gives, takes = ModelWork.contribution, ModelWork.step
-
-    def give(self: ModelWork) -> Any:
-        given[self._name].append(gives(self))
-        return given[self._name][-1]
-
-    def take(self: ModelWork, total: Any) -> None:
-        taken[self._name].append(total)
-        takes(self, total)
-
-    monkeypatch.setattr(ModelWork, "contribution", give)
-    monkeypatch.setattr(ModelWork, "step", take)
-    return given, taken
-
-
-def require_one_patient_more(seen: tuple[Vectors, Vectors]) -> None:
+def require_one_patient_more(seen: Seen) -> None:
     """All readers opened a wrong sum in round 2: its first value, the number of patients, is higher by one."""
-    given, taken = seen
-    right = np.sum([given[name][1] for name in REGIONS], axis=0)
+    right = np.sum([seen.given[name][1] for name in REGIONS], axis=0)
     for name in REGIONS:
-        error = taken[name][1] - right
+        error = seen.opened[name][1] - right
         assert error[0] == pytest.approx(1.0)
         assert np.abs(error[1:]).max() < 1e-6
-        assert len(taken[name]) > 2  # and went on from it
+        assert len(seen.opened[name]) > 2  # and went on from it
 
 
 # --- Wrong share answers ------------------------------------------------------------------------------
@@ -114,7 +88,7 @@ def test_a_wrong_answer_names_both_sides_and_no_seed_is_opened_to_settle_it(
 
 
 def test_control_without_the_comparison_a_single_keyholder_shifts_the_sum_that_all_go_on_from(
-    small_study: Study, monkeypatch: pytest.MonkeyPatch, seen: tuple[Vectors, Vectors]
+    small_study: Study, monkeypatch: pytest.MonkeyPatch, seen: Seen
 ) -> None:
     monkeypatch.setattr(reader_module.ReaderPart, "_cross_check", lambda self: True)
     federation = Federation(small_study)
@@ -250,7 +224,7 @@ def test_a_copied_or_negated_contribution_ends_the_study_in_its_round(sign: int,
 
 
 def test_a_shifted_contribution_is_a_lie_about_ones_own_patients_and_nothing_notices(
-    small_study: Study, seen: tuple[Vectors, Vectors]
+    small_study: Study, seen: Seen
 ) -> None:
     federation = Federation(small_study)
 
@@ -286,7 +260,7 @@ def test_a_region_whose_numbers_are_not_finite_sends_none_of_them(
 
 
 def test_control_without_the_check_of_a_sum_the_aggregator_alone_shifts_it(
-    small_study: Study, monkeypatch: pytest.MonkeyPatch, seen: tuple[Vectors, Vectors]
+    small_study: Study, monkeypatch: pytest.MonkeyPatch, seen: Seen
 ) -> None:
     """With it every reader notices: `test_an_altered_sum_is_noticed_by_every_reader_in_the_same_round`."""
     monkeypatch.setattr(opened_module, "verify_checks", lambda *given: None)
@@ -362,47 +336,3 @@ def test_a_share_altered_in_transit_is_refused_and_without_hash_and_tag_its_send
     sides = refusals(federation)["orebro"]
     assert said in sides or (not tags and "against halland;" in sides)
     assert federation.parties["orebro"].machine.reader.rounds_opened == 2
-
-
-# --- A recorded wire, later ---------------------------------------------------------------------------
-
-
-def key_from_the_wire(federation: Federation, dealer: str, keys: dict[str, dict[str, bytes]]) -> Any:
-    """A contributor's key from what the aggregator recorded and what keyholders have: by their name, by its name."""
-    board, study, seeds = federation.board, federation.submission.study, {}
-    n, t = len(board.dealt_keyholders), board.threshold
-    for keyholder, secrets in keys.items():
-        deal, number = board.deal(dealer), board.dealt_keyholders.index(keyholder)
-        context = deal_context(study, dealer, keyholder)
-        blob = SealingKey(secrets[f"dealing key for {dealer}"]).open(deal.sealed[keyholder], context)
-        seeds |= open_seeds(study, dealer, number, n, t, blob, deal.hashes).seeds
-    return keys_module.ContributorKey(
-        study, dealer, n, t, {subset: seeds[subset] for subset in board.subsets}, keys_module.Seed(bytes(32))
-    )
-
-
-def test_control_with_the_study_keys_of_t_keyholders_the_recorded_wire_opens_one_regions_vector(
-    finished: Federation,
-) -> None:
-    keys = {name: finished.parties[name].vault.secrets for name in ("kronoberg", "university")}
-    key = key_from_the_wire(finished, "halland", keys)
-    label = OpenedRounds("anybody", finished.board, finished.parties["halland"].machine._work).label()
-    packed, precision = contribution(finished, "halland", 0), finished.board.precision
-    stolen = opened_with(precision, label, packed, key.secret_residues(precision.profile))
-    bound = [precision.error(int(exponent)) for exponent in label.exponents]
-    assert np.all(np.abs(stolen - known_answer.vector(label.digest, "halland")) <= bound)
-
-
-def test_with_the_long_term_keys_of_all_keyholders_no_deal_of_the_recorded_wire_opens(finished: Federation) -> None:
-    """Where the keys of a study are destroyed is the business of tests/node/test_secrets.py."""
-    study = finished.submission.study
-    long_term = [finished.signers[name]._key.private_bytes_raw() for name in finished.study.keyholders]
-    tried = 0
-    for dealer in REGIONS:
-        for keyholder, sealed in finished.board.deal(dealer).sealed.items():
-            for a in long_term:
-                for b in long_term:
-                    tried += 1
-                    with pytest.raises(SealError):
-                        SealingKey(a + b + a).open(sealed, deal_context(study, dealer, keyholder))
-    assert tried == 3 * 4 * 16
