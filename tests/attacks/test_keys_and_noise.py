@@ -12,13 +12,13 @@ from hefed.crypto import keys as keys_module
 from hefed.crypto import label as label_module
 from hefed.crypto import masking, packing, ring, sampling
 from hefed.crypto.contribution import encrypt
-from hefed.crypto.errors import OpeningError, SeedError
-from hefed.crypto.keys import ContributorKey, Seed, open_seeds, share_polynomial, subsets
-from hefed.crypto.label import Label, public_polynomial
+from hefed.crypto.errors import OpeningError, ParameterError, SeedError
+from hefed.crypto.keys import ContributorKey, Seed, ShareKeys, open_seeds, share_polynomial, subsets
+from hefed.crypto.label import Label, SignedUse, public_polynomial
 from hefed.crypto.opening import Opening, answer
 from hefed.crypto.parameters import COMPACT, PRECISE, PROFILES, Precision
 from tests.attacks.cheating import NOTHING, opened_with
-from tests.crypto.federation import STUDY, Federation
+from tests.crypto.federation import COHORT, STUDY, Federation
 
 Residues = Any
 
@@ -273,3 +273,30 @@ def test_without_that_seed_the_rest_of_them_opens_nothing() -> None:
         key = ring.added(PRECISE, key, share_polynomial(PRECISE, STUDY, "region 1", subset, seed))
     with pytest.raises(OpeningError, match="outside the range"):
         opened_with(federation.precision, federation.label, federation.contributions[1], key)
+
+
+# --- Selections of contributions ----------------------------------------------------------------------
+
+
+def shares_of_one(federation: Federation, keyholder: int) -> ShareKeys:
+    """What a keyholder would add up if somebody could tell it to leave the others out."""
+    deals = {"region 1": federation.deals(keyholder)["region 1"]}
+    return ShareKeys.combine(federation.profile, STUDY, COHORT, deals)
+
+
+def test_a_keyholder_answers_for_the_shares_of_all_contributors_or_not_at_all() -> None:
+    federation = Federation(PRECISE, 40)
+    with pytest.raises(ParameterError, match="numbers of contributors"):
+        answer(federation.precision, shares_of_one(federation, 0), (1,), federation.label)
+
+
+def test_control_keyholders_that_leave_contributors_out_open_one_region_s_contribution_alone() -> None:
+    federation, precision = Federation(PRECISE, 40), Precision(PRECISE, 3, 2, 1)
+    alone = SignedUse(STUDY, COHORT, PRECISE, 1, 40, federation.label.digest)
+    shares = [shares_of_one(federation, number) for number in (0, 1)]
+    answers = {subset: answer(precision, one, subset, alone) for one in shares for subset in one.subsets}
+    opening = Opening(precision, alone)
+    for subset, packed in answers.items():
+        opening.add(subset, packing.in_groups(PRECISE, packed))
+    integers = np.array(opening.open(federation.contributions[1]).as_python(), object)
+    assert np.abs(integers - federation.messages[1]).max() < precision.tail

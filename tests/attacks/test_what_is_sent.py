@@ -73,7 +73,7 @@ def secrets_of(party: Party) -> set[bytes]:
     return {seed.reveal() for seed in key._seeds.values()}
 
 
-def test_a_wrong_answer_names_both_sides_and_no_seed_is_opened_to_settle_it(
+def test_a_wrong_share_answer_is_noticed_both_sides_are_named_and_no_seed_is_opened_to_settle_it(
     small_study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     federation = Federation(small_study)
@@ -164,7 +164,7 @@ def unbound(patch: pytest.MonkeyPatch) -> None:
 def test_anothers_deal_is_complained_about_only_if_deals_are_bound_to_their_dealer(
     bound: bool, small_study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a copied key is good for is in test_keys_and_noise.py."""
+    """Orebro repeats what halland dealt, seeds unseen. What a copied key is good for is in test_keys_and_noise.py."""
     if not bound:
         unbound(monkeypatch)
     federation = Federation(small_study)
@@ -181,6 +181,8 @@ def test_anothers_deal_is_complained_about_only_if_deals_are_bound_to_their_deal
         if isinstance(federation.parties[name].sent["acknowledgement"].message.content, m.Complaint)
     }
     assert complained == (set(federation.parties) if bound else set())
+    if bound:
+        assert "complains about the key that orebro dealt" in words(federation)
 
 
 def test_a_complaint_opens_no_seed_and_ends_the_study(small_study: Study) -> None:

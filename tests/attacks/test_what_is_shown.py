@@ -62,7 +62,7 @@ def encrypted(federation: Federation) -> set[str]:
     return {key for party in federation.parties.values() for key in party.sent if key.startswith("contribution")}
 
 
-def test_before_two_cohorts_of_one_study_anything_is_encrypted_the_study_is_over(small_study: Study) -> None:
+def test_two_cohorts_of_one_study_end_it_before_anything_is_encrypted(small_study: Study) -> None:
     federation = Federation(small_study)
     showing_orebro_fewer_keyholders(federation)
     federation.run()
