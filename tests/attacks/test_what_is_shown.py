@@ -62,7 +62,7 @@ def encrypted(federation: Federation) -> set[str]:
     return {key for party in federation.parties.values() for key in party.sent if key.startswith("contribution")}
 
 
-def test_two_cohorts_of_one_study_end_it_before_anything_is_encrypted(small_study: Study) -> None:
+def test_two_cohorts_in_one_study_are_signed_by_nobody_twice(small_study: Study) -> None:
     federation = Federation(small_study)
     showing_orebro_fewer_keyholders(federation)
     federation.run()
@@ -118,7 +118,7 @@ def test_a_study_with_one_region_less_is_another_study_and_no_approval_holds_for
 def test_control_where_both_studies_are_approved_their_difference_is_one_regions_update(
     tmp_path: Path, seen: Seen
 ) -> None:
-    """Nothing notices: nobody keeps account from study to study. Only who approves can."""
+    """By definitions and numbers of rows a region sees it coming, and can refuse (`hefed/data/releases.py`)."""
     for regions in ([*REGIONS, "skane"], REGIONS):
         federation = Federation(wider_study(tmp_path, contributors=regions))
         federation.run()
