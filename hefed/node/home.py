@@ -1,6 +1,6 @@
 """A member's home: the folder with its identity, its card, every roster that it signed, and the one in force.
 
-    identity.key        the member's secret keys, for its owner only
+    identity.key        the member's secret keys, for its owner only, under a passphrase if it is to be
     NAME.card           its name and public keys, to be given to others
     settings.toml       its own settings, for its people to edit
     decisions/          what its people said to studies, signed
@@ -21,10 +21,12 @@ from hefed.node.errors import NodeError
 from hefed.node.federation import load_card, load_roster, read_bounded, replace_durably, shown
 from hefed.node.files import lock_folder, make_private_folder
 from hefed.node.identity import FILE as IDENTITY_FILE
-from hefed.node.identity import Identity
+from hefed.node.identity import Identity, put_under
+from hefed.node.passphrase import Ask
 from hefed.node.process import ROSTER
 from hefed.node.settings import FILE as SETTINGS
 from hefed.node.settings import TEMPLATE
+from hefed.node.wrapping import is_protected
 from hefed.protocol.card import Card
 from hefed.protocol.errors import ProtocolError, RosterError
 from hefed.protocol.roster import Member, Roster, SignedRoster, check_name
@@ -46,17 +48,19 @@ class Home:
         self.identity = Identity.load(folder)
 
     @classmethod
-    def init(cls, folder: Path, name: str) -> "Home":
-        """A new home with a new identity, and its card. Raises NodeError when there is one already; an identity whose
-        card was not written, as the power went, gets it now.
+    def init(cls, folder: Path, name: str, ask: Ask | None = None) -> "Home":
+        """A new home with a new identity, and its card; under the passphrase that `ask` gives. Raises NodeError when
+        there is one already; an identity whose card was not written, as the power went, gets it now.
         """
         check_name(name)
         make_private_folder(folder)
         if not (folder / IDENTITY_FILE).exists():
-            Identity.create(folder)
+            Identity.create(folder, ask(folder) if ask else None)
         home = cls(folder)
         if home._cards():
             raise NodeError(f"{shown(folder / IDENTITY_FILE)} exists already; an identity is never overwritten")
+        if ask and not is_protected(folder):
+            put_under(folder, ask(folder))
         if not (folder / SETTINGS).exists():
             replace_durably(folder / SETTINGS, TEMPLATE.encode())
         replace_durably(home.card_file(name), card_text(home.identity.card(name)).encode())
