@@ -17,6 +17,9 @@ from hefed.node.wrapping import sealed, unsealed
 LOCK, COMMANDS = "lock", "commands.lock"
 """What the process of a folder holds, and what a command beside it holds while it writes."""
 
+PARTIAL = ".partial"
+"""Ends the name of a file that is being written."""
+
 
 def make_private_folder(path: Path) -> None:
     """A folder that only its owner can enter. Raises NodeError when there can be none."""
@@ -39,7 +42,7 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def _write_new(path: Path, data: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")  # a kill in the middle leaves no half of a key under the real name
+    partial = path.with_name(path.name + PARTIAL)  # a kill in the middle leaves no half of a key under the real name
     try:
         partial.unlink(missing_ok=True)
         try:
@@ -62,7 +65,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     """A new file that is there, flushed, once all has been written, and not at all otherwise. Raises NodeError when
     there is one already or the disk refuses.
     """
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(path.name + PARTIAL)
     try:
         with open(partial, "wb") as file:
             yield file
@@ -115,6 +118,7 @@ def replace_private(path: Path, data: bytes) -> None:
 def sweep(path: Path) -> None:
     """Destroys what a kill left of `replace_private`. Raises NodeError when the disk refuses."""
     new, old = _beside(path)
+    destroy(new.with_name(new.name + PARTIAL))
     destroy(new)
     if old.exists() and old.samefile(path):
         old.unlink()  # a second name of the file itself, which had not been replaced yet

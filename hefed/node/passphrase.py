@@ -10,6 +10,7 @@ import os
 import secrets
 import sys
 import unicodedata
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -128,7 +129,11 @@ def _twice(home: Path) -> bytes:
 
 def _typed(prompt: str) -> str:
     try:
-        return getpass.getpass(prompt)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", getpass.GetPassWarning)
+            return getpass.getpass(prompt)
+    except getpass.GetPassWarning:
+        raise NodeError(f"this terminal would show the passphrase; take another one, or set {NAMED}=FILE") from None
     except (EOFError, UnicodeDecodeError):
         raise NodeError("no passphrase was typed; try again") from None
 

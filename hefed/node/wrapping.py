@@ -64,7 +64,8 @@ def unsealed(path: Path, data: bytes) -> bytes:
         )
     except (InvalidTag, ValueError) as error:  # the second where not even a nonce is left of it
         raise NodeError(
-            f"{path} was altered, or belongs to another identity than {home / IDENTITY}; the study cannot go on with it"
+            f"{path} was altered, or belongs to another identity than {home / IDENTITY}; put back the identity that it "
+            "was made under, or remove it, and the study ends here"
         ) from error
 
 
