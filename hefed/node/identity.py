@@ -17,7 +17,7 @@ from zmq.utils import z85
 
 from hefed.node.errors import NodeError
 from hefed.node.files import read_private, replace_private, write_private
-from hefed.node.passphrase import Ask, opened, passphrase_of, protected
+from hefed.node.passphrase import opened, protected
 from hefed.node.wrapping import IDENTITY, PROTECTED, remember
 from hefed.protocol import codec
 from hefed.protocol.card import Card, card_statement
@@ -69,15 +69,15 @@ class Identity:
         return cls(*_new_secrets())
 
     @classmethod
-    def load(cls, folder: Path, ask: Ask = passphrase_of) -> "Identity":
+    def load(cls, folder: Path) -> "Identity":
         """The identity in a folder; one under a passphrase opens its home for this process. Raises NodeError."""
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys
         try:
-            content = _content(folder, ask)
+            content = _content(folder)
             identity = cls(content["signing"], content["transport"])
             wrapping = content.get(WRAPPING)
-            if wrapping is not None and len(wrapping) != 32:
-                raise ValueError("a wrapping key of another length")
+            if wrapping is not None and (type(wrapping) is not bytes or len(wrapping) != 32):
+                raise ValueError("no wrapping key")
         except (EncodingError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise NodeError(f"{folder / FILE} is not an identity of hefed; restore it from its backup") from error
         remember(folder, wrapping)
@@ -103,22 +103,22 @@ class Identity:
 
 def put_under(folder: Path, passphrase: bytes) -> None:
     """Writes the identity in a folder again, under a passphrase; one that had another keeps the key of its home."""
-    content = {WRAPPING: secrets.token_bytes(32)} | _content(folder, passphrase_of)
+    content = {WRAPPING: secrets.token_bytes(32)} | _content(folder)
     replace_private(folder / FILE, protected(codec.encode(content), passphrase))
     remember(folder, content[WRAPPING])
 
 
 def take_off(folder: Path) -> None:
     """Writes the identity in a folder again, without a passphrase and without a key of the home."""
-    content = _content(folder, passphrase_of)
+    content = _content(folder)
     replace_private(folder / FILE, codec.encode({name: key for name, key in content.items() if name != WRAPPING}))
     remember(folder, None)
 
 
-def _content(folder: Path, ask: Ask) -> dict[str, Any]:
+def _content(folder: Path) -> dict[str, Any]:
     path = folder / FILE
     data = read_private(path)
-    content: dict[str, Any] = codec.decode(opened(path, data, ask) if data.startswith(PROTECTED) else data)
+    content: dict[str, Any] = codec.decode(opened(path, data) if data.startswith(PROTECTED) else data)
     return content
 
 

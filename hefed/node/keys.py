@@ -8,7 +8,7 @@ this process alone while anything is written.
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -41,8 +41,11 @@ def look(folder: Path) -> Keys:
     home = Home(folder)
     card = home.card()
     made = datetime.fromtimestamp((folder / FILE).stat().st_mtime).astimezone()
-    studies = tuple((path.stem, _is_sealed(path)) for path in _study_keys(folder))
-    return Keys(card.name, card.fingerprint, made, is_protected(folder), studies)
+    studies = []
+    for path in _study_keys(folder):
+        with suppress(FileNotFoundError):  # its study has just ended
+            studies.append((path.stem, _is_sealed(path)))
+    return Keys(card.name, card.fingerprint, made, is_protected(folder), tuple(studies))
 
 
 def protect(folder: Path, *, change: bool = False) -> int:

@@ -66,7 +66,7 @@ def protected(content: bytes, passphrase: bytes) -> bytes:
     return PROTECTED + codec.encode({"header": header.model_dump(), "nonce": nonce, "sealed": box})
 
 
-def opened(path: Path, data: bytes, ask: Ask) -> bytes:
+def opened(path: Path, data: bytes) -> bytes:
     """The content of an identity file under a passphrase, which is asked for once a process. Raises NodeError."""
     try:
         value = codec.decode(data.removeprefix(PROTECTED))
@@ -76,7 +76,7 @@ def opened(path: Path, data: bytes, ask: Ask) -> bytes:
         raise NodeError(f"{path} is not an identity of hefed; restore it from its backup") from error
     key = _derived.get(header)
     if key is None:
-        key = header.derive(ask(path.parent))
+        key = header.derive(passphrase_of(path.parent))
     try:
         content = ChaCha20Poly1305(key).decrypt(nonce, box, header.bound())
     except (InvalidTag, ValueError):
