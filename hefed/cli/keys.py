@@ -1,5 +1,6 @@
 """`hefed keys ...`: the secret keys of a home, and the passphrase that they are under."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -7,7 +8,9 @@ import typer
 from hefed.cli.app import Home, mendable
 from hefed.errors import InputError
 
-keys_app = typer.Typer(help="Look at the keys of a home, and put them under a passphrase.", no_args_is_help=True)
+keys_app = typer.Typer(
+    help="Look at the keys of a home, put them under a passphrase, change them.", no_args_is_help=True
+)
 
 
 @keys_app.command("protect")
@@ -48,3 +51,33 @@ def show(home: Home) -> None:
         print(f"study key     {study}{', not yet under the passphrase: hefed keys protect again' if open_one else ''}")
     if not found.studies:
         print("study keys    none")
+
+
+@keys_app.command("rotate")
+def rotate(home: Home) -> None:
+    """Make the identity that follows this one; it takes its place once a roster that lists it is in force."""
+    from hefed.node import rotation
+    from hefed.node.federation import shown
+
+    with mendable():
+        made, card, word = rotation.rotate(home)
+    print(f"{shown(card)}: the new card of {made.name}, for the next version of the roster:")
+    print(f"  hefed federation create NAME --from OLD.roster --member {shown(card)} -o NEW.roster")
+    print(f"{shown(word)}: the word of the old identity for it; the others: hefed keys rotated FILE --from OLD.roster")
+    print(f"New fingerprint of {made.name}, to be read aloud to the others over the telephone:")
+    print(f"  {made.fingerprint}")
+    print("Until that roster is in force here the old keys are used; then they are destroyed.")
+
+
+@keys_app.command("rotated")
+def rotated(
+    file: Annotated[Path, typer.Argument(metavar="FILE.rotation", help="What the member sent.")],
+    old: Annotated[Path, typer.Option("--from", metavar="OLD.roster", help="A roster with its old keys.")],
+) -> None:
+    """Say whether a member's old identity vouches for its new one."""
+    from hefed.node.rotation import verify
+
+    with mendable():
+        made = verify(file, old)
+    print(f"{made.name}'s old identity signed that it is followed by the one with this fingerprint:")
+    print(f"  {made.fingerprint}")

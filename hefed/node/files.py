@@ -97,15 +97,16 @@ def read_private(path: Path, *, most: int = -1, others: int = 0o077) -> bytes:
     return unsealed(path, data)
 
 
-def replace_private(path: Path, data: bytes) -> None:
-    """Puts other content as it is in the place of an owner-only file, with the old time on it, and destroys the old
-    content. A kill leaves the one or the other, and what `sweep` destroys. Raises NodeError when the disk refuses.
+def replace_private(path: Path, data: bytes, like: Path | None = None) -> None:
+    """Puts other content as it is in the place of an owner-only file, with its time or that of `like` on it, and
+    destroys the old content. A kill leaves the one or the other, and what `sweep` destroys. Raises NodeError when the
+    disk refuses.
     """
     new, old = _beside(path)
     sweep(path)
     _write_new(new, data)
     try:
-        at = path.stat()
+        at = (like or path).stat()
         os.utime(new, ns=(at.st_atime_ns, at.st_mtime_ns))
         os.link(path, old)
         new.replace(path)
@@ -120,7 +121,7 @@ def sweep(path: Path) -> None:
     new, old = _beside(path)
     destroy(new.with_name(new.name + PARTIAL))
     destroy(new)
-    if old.exists() and old.samefile(path):
+    if old.exists() and path.exists() and old.samefile(path):
         old.unlink()  # a second name of the file itself, which had not been replaced yet
     else:
         destroy(old)

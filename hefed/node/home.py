@@ -1,7 +1,8 @@
 """A member's home: the folder with its identity, its card, every roster that it signed, and the one in force.
 
     identity.key        the member's secret keys, for its owner only, under a passphrase if it is to be
-    NAME.card           its name and public keys, to be given to others
+    identity.key.next   those that take their place once a roster that lists them is in force (`hefed keys rotate`)
+    NAME.card           its name and public keys, to be given to others; NAME.next.card with the next ones
     settings.toml       its own settings, for its people to edit
     decisions/          what its people said to studies, signed
     rosters/N.roster    version N, which this member signed: never another one of the same version
@@ -19,14 +20,14 @@ from pathlib import Path
 
 from hefed.node.errors import NodeError
 from hefed.node.federation import load_card, load_roster, read_bounded, replace_durably, shown
-from hefed.node.files import lock_folder, make_private_folder
+from hefed.node.files import COMMANDS, flush_folder, lock_folder, make_private_folder
 from hefed.node.identity import FILE as IDENTITY_FILE
-from hefed.node.identity import Identity, put_under
+from hefed.node.identity import Identity, put_under, take_over
 from hefed.node.passphrase import Ask
 from hefed.node.process import ROSTER
 from hefed.node.settings import FILE as SETTINGS
 from hefed.node.settings import TEMPLATE
-from hefed.node.wrapping import is_protected
+from hefed.node.wrapping import NEXT, is_protected
 from hefed.protocol.card import Card
 from hefed.protocol.errors import ProtocolError, RosterError
 from hefed.protocol.roster import Member, Roster, SignedRoster, check_name
@@ -46,6 +47,10 @@ class Home:
         if not (folder / IDENTITY_FILE).exists():
             raise NodeError(f"{shown(folder)} is no home of a member; make one: hefed init NAME --home {shown(folder)}")
         self.identity = Identity.load(folder)
+        self.next = Identity.load_next(folder)
+        if self.next and (force := self.in_force()) and self._lists(force, self.next):
+            with self._alone():
+                self._turn(force)
 
     @classmethod
     def init(cls, folder: Path, name: str, ask: Ask | None = None) -> "Home":
@@ -88,7 +93,7 @@ class Home:
         """This member as a roster lists it. Raises RosterError unless name and both keys are this home's."""
         card = self.card()
         member = roster.member(card.name)
-        if (member.identity, member.transport) != (card.identity, self.identity.transport_public):
+        if not any(_is_of(member, identity) for identity in (self.identity, self.next)):
             raise RosterError(
                 f"the roster of {roster.federation} (version {roster.version}) lists other keys for {card.name} than "
                 "this home has; somebody altered it, or made it from an old card: do not use it, and ask who made it"
@@ -156,7 +161,9 @@ class Home:
                     f"this home signed version {newest} of {roster.federation} already and signs no version "
                     f"{roster.version} after it; ask for the newest file"
                 )
-            own = SignedRoster(roster, {self.me(roster).name: self.identity.sign_roster(roster)})
+            me = self.me(roster)
+            identity = self.next if self.next and _is_of(me, self.next) else self.identity
+            own = SignedRoster(roster, {me.name: identity.sign_roster(roster)})
             return self._keep(own.united(signed))
 
     def install(self, signed: SignedRoster) -> None:
@@ -170,6 +177,28 @@ class Home:
             self.check(roster)
             self._keep(signed)
             replace_durably(self.folder / ROSTER, roster.to_bytes())
+            if self.next and self._lists(roster, self.next):
+                self._turn(roster)
+
+    @staticmethod
+    def _lists(roster: Roster, identity: Identity) -> bool:
+        return any(_is_of(member, identity) for member in roster.members)
+
+    def _turn(self, roster: Roster) -> None:
+        """The next identity, which the roster in force lists, takes the place of the one there is."""
+        lock = lock_folder(self.folder, PATIENCE, COMMANDS)
+        try:
+            if (self.folder / NEXT).exists():  # another process may have been here before
+                (name,) = (member.name for member in roster.members if _is_of(member, self.next))
+                if self.card_file(f"{name}.next").exists():
+                    self.card_file(f"{name}.next").replace(self.card_file(name))
+                    flush_folder(self.folder)
+                take_over(self.folder)
+        except OSError as error:
+            raise NodeError(f"{shown(self.folder)} cannot be written to: {error.strerror}") from error
+        finally:
+            os.close(lock)
+        self.identity, self.next = Identity.load(self.folder), None
 
     def _keep(self, signed: SignedRoster) -> SignedRoster:
         earlier = self.signed().get(signed.roster.version)
@@ -185,3 +214,10 @@ class Home:
             yield
         finally:
             os.close(lock)
+
+
+def _is_of(member: Member, identity: Identity | None) -> bool:
+    return identity is not None and (member.identity, member.transport) == (
+        identity.signer.public,
+        identity.transport_public,
+    )

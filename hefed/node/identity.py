@@ -2,12 +2,13 @@
 under a passphrase and then holds the key of the home too (`wrapping`).
 
 Relies on `files` for the disk and on `passphrase` for opening; `Identity.load` is the one way into a home. Beside
-messages it signs three statements, each under a label of its own: its card, a roster, and what its people decided about
-a study. Its keys must not leave here but into the link.
+messages it signs four statements, each under a label of its own: its card, a roster, what its people decided about a
+study, and the identity that follows it. Its keys must not leave here but into the link.
 """
 
 import resource
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from zmq.utils import z85
 
 from hefed.node.errors import NodeError
-from hefed.node.files import read_private, replace_private, write_private
-from hefed.node.passphrase import opened, protected
-from hefed.node.wrapping import IDENTITY, PROTECTED, remember
+from hefed.node.files import destroy, read_private, replace_private, write_private
+from hefed.node.passphrase import opened, protected, under_the_same
+from hefed.node.wrapping import IDENTITY, NEXT, PROTECTED, remember
 from hefed.protocol import codec
 from hefed.protocol.card import Card, card_statement
 from hefed.protocol.errors import EncodingError
@@ -83,6 +84,24 @@ class Identity:
         remember(folder, wrapping)
         return identity
 
+    @staticmethod
+    def create_next(folder: Path) -> None:
+        """Another identity beside the one there is, unless there is one already. Raises NodeError."""
+        signing, transport = _new_secrets()
+        with suppress(FileExistsError):
+            write_private(folder / NEXT, codec.encode({"signing": signing, "transport": transport}))
+
+    @classmethod
+    def load_next(cls, folder: Path) -> "Identity | None":
+        """The identity that is to follow the one in a folder, which is open, if there is one. Raises NodeError."""
+        if not (folder / NEXT).exists():
+            return None
+        try:
+            content = codec.decode(read_private(folder / NEXT))
+            return cls(content["signing"], content["transport"])
+        except (EncodingError, KeyError, TypeError, ValueError) as error:
+            raise NodeError(f"{folder / NEXT} is not an identity of hefed; remove it, and rotate again") from error
+
     def member(self, name: str, roles: tuple[Role, ...]) -> Member:
         """This identity as a roster lists it."""
         return Member(name, self.signer.public, self.transport_public, tuple(sorted(set(roles))))
@@ -113,6 +132,19 @@ def take_off(folder: Path) -> None:
     content = _content(folder)
     replace_private(folder / FILE, codec.encode({name: key for name, key in content.items() if name != WRAPPING}))
     remember(folder, None)
+
+
+def take_over(folder: Path) -> None:
+    """Puts the next identity in the place of the one there is, whose keys are destroyed; again after a kill in between.
+    Raises NodeError.
+    """
+    there, content = read_private(folder / FILE), codec.decode(read_private(folder / NEXT))
+    if there.startswith(PROTECTED):
+        data = under_the_same(there, codec.encode(content | {WRAPPING: _content(folder)[WRAPPING]}))
+    else:
+        data = codec.encode(content)
+    replace_private(folder / FILE, data, like=folder / NEXT)
+    destroy(folder / NEXT)
 
 
 def _content(folder: Path) -> dict[str, Any]:

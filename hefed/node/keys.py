@@ -18,7 +18,7 @@ from hefed.node.files import COMMANDS, lock_folder, read_private, replace_privat
 from hefed.node.home import Home
 from hefed.node.identity import FILE, put_under, take_off
 from hefed.node.passphrase import new_passphrase, other_passphrase
-from hefed.node.wrapping import SEALED, STUDY_KEYS, is_protected, sealed
+from hefed.node.wrapping import NEXT, SEALED, STUDY_KEYS, is_protected, sealed
 
 PATIENCE = 2.0
 
@@ -68,20 +68,20 @@ def unprotect(folder: Path) -> int:
     with _alone(folder):
         if not is_protected(folder):
             raise NodeError(f"{folder} is not under a passphrase, so there is none to remove")
-        for path in _study_keys(folder):
+        for path in _wrapped(folder):
             replace_private(path, read_private(path))
         take_off(folder)  # last, as it holds the key to the others
         return len(_study_keys(folder))
 
 
 def settle(folder: Path) -> None:
-    """Destroys what a kill left beside the keys, and seals the keys of studies that are not yet in a protected home.
-    For who has the home alone and has opened it. Raises NodeError.
+    """Destroys what a kill left beside the keys, and seals those that are not yet in a protected home. For who has the
+    home alone, both its locks, and has opened it. Raises NodeError.
     """
-    for path in (folder / FILE, *_study_keys(folder)):
+    for path in (folder / FILE, folder / NEXT, *_study_keys(folder)):
         sweep(path)
     if is_protected(folder):
-        for path in _study_keys(folder):
+        for path in _wrapped(folder):
             if not _is_sealed(path):
                 replace_private(path, sealed(path, read_private(path)))
 
@@ -90,9 +90,22 @@ def _study_keys(folder: Path) -> list[Path]:
     return [path for path in sorted((folder / STUDY_KEYS).glob("*.key")) if re.fullmatch("[0-9a-f]{64}", path.stem)]
 
 
+def _wrapped(folder: Path) -> list[Path]:
+    return [*_study_keys(folder), *(path for path in (folder / NEXT,) if path.exists())]
+
+
 def _is_sealed(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(len(SEALED)) == SEALED
+
+
+def settle_at_start(folder: Path) -> None:
+    """The same for a process that has the home already. Raises NodeError."""
+    lock = lock_folder(folder, PATIENCE, COMMANDS)
+    try:
+        settle(folder)
+    finally:
+        os.close(lock)
 
 
 @contextmanager

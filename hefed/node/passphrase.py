@@ -60,9 +60,19 @@ _derived: dict[_Header, bytes] = {}
 
 def protected(content: bytes, passphrase: bytes) -> bytes:
     """An identity file with that content under a passphrase, with a salt of its own."""
-    header, nonce = _Header(salt=secrets.token_bytes(16)), secrets.token_bytes(12)
-    key = _derived[header] = header.derive(passphrase)
-    box = ChaCha20Poly1305(key).encrypt(nonce, content, header.bound())
+    header = _Header(salt=secrets.token_bytes(16))
+    _derived[header] = header.derive(passphrase)
+    return _under(header, content)
+
+
+def under_the_same(data: bytes, content: bytes) -> bytes:
+    """An identity file with other content under the passphrase of one that this process has opened."""
+    return _under(_Header.model_validate(codec.decode(data.removeprefix(PROTECTED))["header"]), content)
+
+
+def _under(header: _Header, content: bytes) -> bytes:
+    nonce = secrets.token_bytes(12)
+    box = ChaCha20Poly1305(_derived[header]).encrypt(nonce, content, header.bound())
     return PROTECTED + codec.encode({"header": header.model_dump(), "nonce": nonce, "sealed": box})
 
 

@@ -1,5 +1,5 @@
 """The wrapping keys of the protected homes that this process has opened, and what is sealed under them: the key files
-of studies.
+of studies, and the identity that is to follow.
 
 A home is protected when its identity file begins with PROTECTED. Its wrapping key stands in that file, under the
 passphrase, so a passphrase is changed in one file and derived from once. Relies on ChaCha20-Poly1305 of `cryptography`.
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from hefed.node.errors import NodeError
 
-IDENTITY, STUDY_KEYS = "identity.key", "study-keys"
+IDENTITY, NEXT, STUDY_KEYS = "identity.key", "identity.key.next", "study-keys"
 PROTECTED = b"hefed identity under a passphrase, form 1\n"
 SEALED = b"hefed key under the key of its home, form 1\n"
 
@@ -41,7 +41,7 @@ def remember(home: Path, key: bytes | None) -> None:
 
 
 def sealed(path: Path, secret: bytes) -> bytes:
-    """What is to be written for a secret: as it is, or sealed where it is a study's key in a protected home. Raises
+    """What is to be written for a secret: as it is, or sealed where it is such a key in a protected home. Raises
     NodeError when that home is not open.
     """
     home = _home(path)
@@ -65,11 +65,13 @@ def unsealed(path: Path, data: bytes) -> bytes:
     except (InvalidTag, ValueError) as error:  # the second where not even a nonce is left of it
         raise NodeError(
             f"{path} was altered, or belongs to another identity than {home / IDENTITY}; put back the identity that it "
-            "was made under, or remove it, and the study ends here"
+            "was made under, or remove it and give up what it was for"
         ) from error
 
 
 def _home(path: Path) -> Path | None:
+    if path.name == NEXT:
+        return path.parent
     return path.parent.parent if path.parent.name == STUDY_KEYS else None
 
 
