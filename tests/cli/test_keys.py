@@ -122,7 +122,7 @@ def test_without_a_passphrase_every_command_fails_at_once_and_says_what_to_do(
         ("keys", "show", "--home", home),
         ("keys", "protect", "--remove", "--home", home),
     ):
-        ended = hefed(*arguments, timeout=30)
+        ended = hefed(*arguments)
         assert (ended.code, ended.out) == (2, ""), arguments
         assert re.fullmatch(
             r"hefed: \S+ is under a passphrase and nobody is there to be asked for it; write it to a file for its "
