@@ -55,6 +55,16 @@ class _Header(BaseModel):
         return kdf.derive(passphrase)
 
 
+class _File(BaseModel):
+    """What follows PROTECTED."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    header: _Header
+    nonce: Annotated[bytes, Field(min_length=12, max_length=12)]
+    sealed: bytes
+
+
 _derived: dict[_Header, bytes] = {}
 
 
@@ -67,7 +77,7 @@ def protected(content: bytes, passphrase: bytes) -> bytes:
 
 def under_the_same(data: bytes, content: bytes) -> bytes:
     """An identity file with other content under the passphrase of one that this process has opened."""
-    return _under(_Header.model_validate(codec.decode(data.removeprefix(PROTECTED))["header"]), content)
+    return _under(_File.model_validate(codec.decode(data.removeprefix(PROTECTED))).header, content)
 
 
 def _under(header: _Header, content: bytes) -> bytes:
@@ -79,22 +89,20 @@ def _under(header: _Header, content: bytes) -> bytes:
 def opened(path: Path, data: bytes) -> bytes:
     """The content of an identity file under a passphrase, which is asked for once a process. Raises NodeError."""
     try:
-        value = codec.decode(data.removeprefix(PROTECTED))
-        header = _Header.model_validate(value["header"])
-        nonce, box = bytes(value["nonce"]), bytes(value["sealed"])
-    except (EncodingError, ValidationError, KeyError, TypeError, ValueError) as error:
+        file = _File.model_validate(codec.decode(data.removeprefix(PROTECTED)))
+    except (EncodingError, ValidationError) as error:
         raise NodeError(f"{path} is not an identity of hefed; restore it from its backup") from error
-    key = _derived.get(header)
+    key = _derived.get(file.header)
     if key is None:
-        key = header.derive(passphrase_of(path.parent))
+        key = file.header.derive(passphrase_of(path.parent))
     try:
-        content = ChaCha20Poly1305(key).decrypt(nonce, box, header.bound())
+        content = ChaCha20Poly1305(key).decrypt(file.nonce, file.sealed, file.header.bound())
     except (InvalidTag, ValueError):
         raise NodeError(
             f"{path} does not open: the passphrase is another one, or the file was altered; "
             "try again, or restore the file from its backup"
         ) from None
-    _derived[header] = key
+    _derived[file.header] = key
     return content
 
 

@@ -197,7 +197,18 @@ def test_costs_that_would_take_the_machine_are_not_paid(name: str, value: int, h
     assert refusal(home) == f"{path} is not an identity of hefed; restore it from its backup"
 
 
-@pytest.mark.parametrize("rest", [b"", b"\xa0", b"nonsense", codec.encode({"header": {}, "nonce": b"", "sealed": b""})])
+HEADER = {"kdf": "argon2id", "memory": 8192, "iterations": 1, "lanes": 1, "salt": bytes(16)}
+NO_FILES = (
+    {"header": {}, "nonce": bytes(12), "sealed": b""},
+    {"header": HEADER, "nonce": 2**60, "sealed": b""},
+    {"header": HEADER, "nonce": bytes(11), "sealed": b""},
+    {"header": HEADER, "nonce": bytes(12), "sealed": 2**60},
+    {"header": HEADER, "nonce": bytes(12)},
+    [HEADER, bytes(12), b""],
+)
+
+
+@pytest.mark.parametrize("rest", [b"", b"\xa0", b"nonsense", *map(codec.encode, NO_FILES)])
 def test_a_file_that_only_begins_like_an_identity_is_none(rest: bytes, home: Path) -> None:
     (home / "identity.key").write_bytes(wrapping.PROTECTED + rest)
     assert "is not an identity of hefed" in refusal(home)
