@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 
 from hefed.cli.app import Home, app, confirm, mendable
+from hefed.cli.keys import keys_app
 
 federation_app = typer.Typer(
     help="Make, sign and change the roster of a federation, in files that the members send each other.",
     no_args_is_help=True,
 )
 app.add_typer(federation_app, name="federation")
+app.add_typer(keys_app, name="keys")
 
 RosterFile = Annotated[Path, typer.Argument(metavar="FILE.roster", help="The roster's file.")]
 
@@ -20,13 +22,17 @@ RosterFile = Annotated[Path, typer.Argument(metavar="FILE.roster", help="The ros
 def init(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What this member is called in the federation.")],
     home: Home,
+    passphrase: Annotated[
+        bool, typer.Option("--passphrase", help="Keep its keys under a passphrase, which is asked for.")
+    ] = False,
 ) -> None:
     """Make the identity of a member, and its card to give to others."""
     from hefed.node.federation import shown
     from hefed.node.home import Home as MemberHome
+    from hefed.node.passphrase import new_passphrase
 
     with mendable():
-        made = MemberHome.init(home, name)
+        made = MemberHome.init(home, name, new_passphrase if passphrase else None)
         card = made.card()
     print(f"{shown(made.card_file(name))}: the card of {name}; give it to whoever makes the roster")
     print(f"Fingerprint of {name}, to be read aloud to the others over the telephone:")

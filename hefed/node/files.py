@@ -1,5 +1,5 @@
 """Owner-only files, written whole or not at all, and destroyed by overwriting. Secrets touch the disk through here and
-`store` only.
+`store` only. The key file of a study in a protected home is sealed and opened on the way, by `wrapping`.
 """
 
 import fcntl
@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hefed.node.errors import NodeError
+from hefed.node.wrapping import sealed, unsealed
 
 LOCK, COMMANDS = "lock", "commands.lock"
 """What the process of a folder holds, and what a command beside it holds while it writes."""
+
+PARTIAL = ".partial"
+"""Ends the name of a file that is being written."""
 
 
 def make_private_folder(path: Path) -> None:
@@ -34,7 +38,11 @@ def write_private(path: Path, data: bytes) -> None:
     """Writes a new owner-only file and flushes it to disk with its folder. Raises FileExistsError when there is one,
     NodeError when the disk refuses; there is then no such file.
     """
-    partial = path.with_name(path.name + ".partial")  # a kill in the middle leaves no half of a key under the real name
+    _write_new(path, sealed(path, data))
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    partial = path.with_name(path.name + PARTIAL)  # a kill in the middle leaves no half of a key under the real name
     try:
         partial.unlink(missing_ok=True)
         try:
@@ -57,7 +65,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     """A new file that is there, flushed, once all has been written, and not at all otherwise. Raises NodeError when
     there is one already or the disk refuses.
     """
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(path.name + PARTIAL)
     try:
         with open(partial, "wb") as file:
             yield file
@@ -74,16 +82,53 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
             partial.unlink(missing_ok=True)
 
 
-def read_private(path: Path) -> bytes:
-    """Reads an owner-only file. Raises NodeError when others may read it too."""
+def read_private(path: Path, *, most: int = -1, others: int = 0o077) -> bytes:
+    """Reads an owner-only file, and of a long one `most` bytes and one more. Raises NodeError when others may read it
+    too, which the bits of its mode in `others` say.
+    """
     try:
-        mode = path.stat().st_mode
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            data = file.read(most + 1 if most >= 0 else -1)
     except OSError as error:
         raise NodeError(f"{path} cannot be read: {_reason(error)}; restore it from its backup") from error
-    if mode & 0o077:
+    if mode & others:
         raise NodeError(f"{path} holds a secret but others than its owner may read it; run: chmod 600 {path}")
-    return data
+    return unsealed(path, data)
+
+
+def replace_private(path: Path, data: bytes, like: Path | None = None) -> None:
+    """Puts other content as it is in the place of an owner-only file, with its time or that of `like` on it, and
+    destroys the old content. A kill leaves the one or the other, and what `sweep` destroys. Raises NodeError when the
+    disk refuses.
+    """
+    new, old = _beside(path)
+    sweep(path)
+    _write_new(new, data)
+    try:
+        at = (like or path).stat()
+        os.utime(new, ns=(at.st_atime_ns, at.st_mtime_ns))
+        os.link(path, old)
+        new.replace(path)
+        flush_folder(path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    destroy(old)
+
+
+def sweep(path: Path) -> None:
+    """Destroys what a kill left of `replace_private`. Raises NodeError when the disk refuses."""
+    new, old = _beside(path)
+    destroy(new.with_name(new.name + PARTIAL))
+    destroy(new)
+    if old.exists() and path.exists() and old.samefile(path):
+        old.unlink()  # a second name of the file itself, which had not been replaced yet
+    else:
+        destroy(old)
+
+
+def _beside(path: Path) -> tuple[Path, Path]:
+    return path.with_name(path.name + ".new"), path.with_name(path.name + ".old")
 
 
 def destroy(path: Path) -> None:

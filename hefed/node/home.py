@@ -1,7 +1,8 @@
 """A member's home: the folder with its identity, its card, every roster that it signed, and the one in force.
 
-    identity.key        the member's secret keys, for its owner only
-    NAME.card           its name and public keys, to be given to others
+    identity.key        the member's secret keys, for its owner only, under a passphrase if it is to be
+    identity.key.next   those that take their place once a roster that lists them is in force (`hefed keys rotate`)
+    NAME.card           its name and public keys, to be given to others; NAME.next.card with the next ones
     settings.toml       its own settings, for its people to edit
     decisions/          what its people said to studies, signed
     rosters/N.roster    version N, which this member signed: never another one of the same version
@@ -19,12 +20,14 @@ from pathlib import Path
 
 from hefed.node.errors import NodeError
 from hefed.node.federation import load_card, load_roster, read_bounded, replace_durably, shown
-from hefed.node.files import lock_folder, make_private_folder
+from hefed.node.files import COMMANDS, flush_folder, lock_folder, make_private_folder
 from hefed.node.identity import FILE as IDENTITY_FILE
-from hefed.node.identity import Identity
+from hefed.node.identity import Identity, put_under, take_over
+from hefed.node.passphrase import Ask
 from hefed.node.process import ROSTER
 from hefed.node.settings import FILE as SETTINGS
 from hefed.node.settings import TEMPLATE
+from hefed.node.wrapping import NEXT, is_protected
 from hefed.protocol.card import Card
 from hefed.protocol.errors import ProtocolError, RosterError
 from hefed.protocol.roster import Member, Roster, SignedRoster, check_name
@@ -44,19 +47,25 @@ class Home:
         if not (folder / IDENTITY_FILE).exists():
             raise NodeError(f"{shown(folder)} is no home of a member; make one: hefed init NAME --home {shown(folder)}")
         self.identity = Identity.load(folder)
+        self.next = Identity.load_next(folder)
+        if self.next and (force := self.in_force()) and self._lists(force, self.next):
+            with self._alone():
+                self._turn(force)
 
     @classmethod
-    def init(cls, folder: Path, name: str) -> "Home":
-        """A new home with a new identity, and its card. Raises NodeError when there is one already; an identity whose
-        card was not written, as the power went, gets it now.
+    def init(cls, folder: Path, name: str, ask: Ask | None = None) -> "Home":
+        """A new home with a new identity, and its card; under the passphrase that `ask` gives. Raises NodeError when
+        there is one already; an identity whose card was not written, as the power went, gets it now.
         """
         check_name(name)
         make_private_folder(folder)
         if not (folder / IDENTITY_FILE).exists():
-            Identity.create(folder)
+            Identity.create(folder, ask(folder) if ask else None)
         home = cls(folder)
         if home._cards():
             raise NodeError(f"{shown(folder / IDENTITY_FILE)} exists already; an identity is never overwritten")
+        if ask and not is_protected(folder):
+            put_under(folder, ask(folder))
         if not (folder / SETTINGS).exists():
             replace_durably(folder / SETTINGS, TEMPLATE.encode())
         replace_durably(home.card_file(name), card_text(home.identity.card(name)).encode())
@@ -84,7 +93,7 @@ class Home:
         """This member as a roster lists it. Raises RosterError unless name and both keys are this home's."""
         card = self.card()
         member = roster.member(card.name)
-        if (member.identity, member.transport) != (card.identity, self.identity.transport_public):
+        if not any(_is_of(member, identity) for identity in (self.identity, self.next)):
             raise RosterError(
                 f"the roster of {roster.federation} (version {roster.version}) lists other keys for {card.name} than "
                 "this home has; somebody altered it, or made it from an old card: do not use it, and ask who made it"
@@ -152,7 +161,9 @@ class Home:
                     f"this home signed version {newest} of {roster.federation} already and signs no version "
                     f"{roster.version} after it; ask for the newest file"
                 )
-            own = SignedRoster(roster, {self.me(roster).name: self.identity.sign_roster(roster)})
+            me = self.me(roster)
+            identity = self.next if self.next and _is_of(me, self.next) else self.identity
+            own = SignedRoster(roster, {me.name: identity.sign_roster(roster)})
             return self._keep(own.united(signed))
 
     def install(self, signed: SignedRoster) -> None:
@@ -166,6 +177,28 @@ class Home:
             self.check(roster)
             self._keep(signed)
             replace_durably(self.folder / ROSTER, roster.to_bytes())
+            if self.next and self._lists(roster, self.next):
+                self._turn(roster)
+
+    @staticmethod
+    def _lists(roster: Roster, identity: Identity) -> bool:
+        return any(_is_of(member, identity) for member in roster.members)
+
+    def _turn(self, roster: Roster) -> None:
+        """The next identity, which the roster in force lists, takes the place of the one there is."""
+        lock = lock_folder(self.folder, PATIENCE, COMMANDS)
+        try:
+            if (self.folder / NEXT).exists():  # another process may have been here before
+                (name,) = (member.name for member in roster.members if _is_of(member, self.next))
+                if self.card_file(f"{name}.next").exists():
+                    self.card_file(f"{name}.next").replace(self.card_file(name))
+                    flush_folder(self.folder)
+                take_over(self.folder)
+        except OSError as error:
+            raise NodeError(f"{shown(self.folder)} cannot be written to: {error.strerror}") from error
+        finally:
+            os.close(lock)
+        self.identity, self.next = Identity.load(self.folder), None
 
     def _keep(self, signed: SignedRoster) -> SignedRoster:
         earlier = self.signed().get(signed.roster.version)
@@ -181,3 +214,10 @@ class Home:
             yield
         finally:
             os.close(lock)
+
+
+def _is_of(member: Member, identity: Identity | None) -> bool:
+    return identity is not None and (member.identity, member.transport) == (
+        identity.signer.public,
+        identity.transport_public,
+    )

@@ -17,6 +17,7 @@ from hefed.node.errors import NodeError
 from hefed.node.federation import shown
 from hefed.node.files import lock_folder
 from hefed.node.home import Home
+from hefed.node.keys import settle_at_start
 from hefed.node.lifeline import Lifeline
 from hefed.node.serving import Region, serve_aggregator, serve_region
 from hefed.node.settings import FILE, Settings
@@ -128,6 +129,7 @@ def _watched(member: Standing) -> Iterator[StatusFile]:
     folder, port = member.home.folder, member.settings.operation.metrics_port
     lock = lock_folder(folder, PATIENCE)
     try:
+        settle_at_start(folder)
         status = StatusFile(folder)
         status({"role": _role(member), "name": member.me.name, "notice": "starting: the encryption tests itself"})
         if port is None:
