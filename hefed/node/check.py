@@ -26,6 +26,7 @@ from hefed.node.serving import compare_engines
 from hefed.node.settings import FILE as SETTINGS
 from hefed.node.settings import Settings
 from hefed.node.status import is_running
+from hefed.node.wrapping import is_protected
 from hefed.protocol.card import Card
 from hefed.protocol.errors import ProtocolError, RosterError
 from hefed.protocol.roster import Member, Roster
@@ -89,7 +90,14 @@ class _Check:
         except (NodeError, ProtocolError) as error:
             return [row, wrong("identity", error)]
         self._home = home
-        return [row, works("identity", f"{self._card.name}, fingerprint {self._card.fingerprint}")]
+        named = works("identity", f"{self._card.name}, fingerprint {self._card.fingerprint}")
+        return [row, named, self._passphrase()]
+
+    def _passphrase(self) -> Finding:
+        if is_protected(self._folder):
+            return works("passphrase", "the keys are under one")
+        where = shown(self._folder)
+        return note("passphrase", f"the keys are under none; for one: hefed keys protect --home {where}")
 
     def settings(self) -> list[Finding]:
         """The member's own file."""

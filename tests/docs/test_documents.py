@@ -151,7 +151,11 @@ def test_every_option_of_simulate_is_in_the_readme():
 
 def commands():
     """Every command as it is typed, with its function."""
-    groups = [("hefed", hefed.cli.app.app), ("hefed federation", hefed.cli.federation.federation_app)]
+    groups = [
+        ("hefed", hefed.cli.app.app),
+        ("hefed federation", hefed.cli.federation.federation_app),
+        ("hefed keys", hefed.cli.keys.keys_app),
+    ]
     for group, typer_app in groups:
         for command in typer_app.registered_commands:
             yield f"{group} {command.name or command.callback.__name__}", command.callback
@@ -161,7 +165,7 @@ def test_every_command_is_in_the_readme_and_no_other():
     typed = {name for name, _ in commands()}
     assert {name for name in typed if name not in text(README)} == set()
     shell = "\n".join(re.findall(r"^```sh\n(.*?)^```", text(README), flags=re.MULTILINE | re.DOTALL))
-    lines = re.findall(r"^(hefed (?:federation )?[a-z-]+)", shell, flags=re.MULTILINE)
+    lines = re.findall(r"^(hefed (?:(?:federation|keys) )?[a-z-]+)", shell, flags=re.MULTILINE)
     assert set(lines) <= typed
     assert len(lines) >= 8
 

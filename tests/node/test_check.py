@@ -16,9 +16,11 @@ import pytest
 from hefed.crypto import seal
 from hefed.node.check import check_home
 from hefed.node.check_state import can_look, home_finding
+from hefed.node.files import write_private
 from hefed.node.finding import Finding
 from hefed.node.handshake import OURS
 from hefed.node.home import Home
+from hefed.node.keys import protect
 from hefed.protocol.roster import SignedRoster
 from tests.node.findings import row, sentences, states
 from tests.node.homes import FEDERATION, TABLES, make_roster, sign, with_table
@@ -144,8 +146,8 @@ def test_an_aggregator_and_an_analyst_have_lists_of_their_own(
         (homes["aggregator"] / "settings.toml").write_text(f'[network]\nbind = "{bind}"\n')
         findings = check_home(homes["aggregator"]).findings
         assert [finding.what for finding in findings] == [
-            *("home", "identity", "settings", "roster", "roles", "port", "process", "folder", "state", "disk"),
-            "engines",
+            *("home", "identity", "passphrase", "settings", "roster", "roles", "port", "process", "folder", "state"),
+            *("disk", "engines"),
         ]
         assert sentences(findings) == [
             f"cannot listen on {bind}: address already in use; choose an address of this machine and a free port, or "
@@ -221,6 +223,19 @@ def test_a_folder_without_an_identity(tmp_path: Path) -> None:
     assert sentences(check_home(home).findings) == [
         f"{home} is no home of a member; make one: hefed init NAME --home {home}"
     ]
+
+
+def test_a_home_with_and_without_a_passphrase(
+    homes: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = homes["orebro"]
+    assert row(check_home(home).findings, "passphrase") == Finding(
+        "passphrase", "note", f"the keys are under none; for one: hefed keys protect --home {home}"
+    )
+    write_private(tmp_path / "passphrase", b"correct horse battery staple")
+    monkeypatch.setenv("HEFED_PASSPHRASE_FILE", str(tmp_path / "passphrase"))
+    protect(home)
+    assert row(check_home(home).findings, "passphrase").state == "works"
 
 
 def test_a_damaged_identity_and_a_misspelt_setting(homes: dict[str, Path]) -> None:
