@@ -44,6 +44,27 @@ def received(key, j, **changes):
     return open_seeds(**(arguments | changes))
 
 
+@pytest.mark.parametrize("change", ["one less", "one more", "out of order", "of another sharing"])
+def test_a_key_has_one_seed_for_each_set_in_their_order(change):
+    key = deal()
+    seeds = {t: Seed(bytes(SEED_SIZE)) for t in subsets(4, 3)}
+    ContributorKey(STUDY, "orebro", 4, 3, seeds, key.noise_secret)
+    wrong = {
+        "one less": dict(list(seeds.items())[1:]),
+        "one more": seeds | {(0,): Seed(bytes(SEED_SIZE))},
+        "out of order": dict(reversed(seeds.items())),
+        "of another sharing": {t: Seed(bytes(SEED_SIZE)) for t in subsets(4, 2)},
+    }[change]
+    with pytest.raises(SeedError, match="dealer orebro: there must be one seed for each set of 2 keyholders"):
+        ContributorKey(STUDY, "orebro", 4, 3, wrong, key.noise_secret)
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_a_key_is_for_a_study_by_its_hash(size):
+    with pytest.raises(ParameterError, match="dealer orebro: study must be a 32-byte hash"):
+        deal(study=bytes(size))
+
+
 # --- Who holds what -------------------------------------------------------------------------------
 
 

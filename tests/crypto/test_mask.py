@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hefed.crypto import contribution
 from hefed.crypto.contribution import ENGINES, Mask
 from hefed.crypto.errors import ParameterError, RangeError, SeedError
 from hefed.crypto.keys import ContributorKey
@@ -113,6 +114,15 @@ def test_nothing_shows_a_mask():
     with pytest.raises(TypeError, match="pickled"):
         pickle.dumps(mask)
     assert not hasattr(mask, "__dict__")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_nothing_shows_what_masks_are_made_of(engine):
+    federation = Federation(PROFILES["compact"], 64)
+    parts = contribution._Masks(federation.precision, federation.keys[0], federation.label, engine, 1)
+    assert repr(parts) == str(parts) == "<_Masks>"
+    with pytest.raises(TypeError, match="masks cannot be pickled"):
+        pickle.dumps(parts)
 
 
 def test_a_mask_is_for_a_key_and_a_label_that_fit():
