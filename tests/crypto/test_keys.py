@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hefed.crypto import ring
 from hefed.crypto.errors import MalformedError, ParameterError, SeedError
-from hefed.crypto.hashing import prf, tagged_hash
+from hefed.crypto.hashing import encode_parts, prf, tagged_hash
 from hefed.crypto.keys import (
     SEED_SIZE,
     ContributorKey,
@@ -215,6 +215,32 @@ def test_a_stored_key_comes_back(n, t):
     assert again.to_bytes() == key.to_bytes()
     assert again.seed_hashes() == key.seed_hashes()
     assert (again.dealer, again.study, again.noise_secret) == (key.dealer, key.study, key.noise_secret)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (0, b"hefed/1 another key"),  # not stored as one
+        (1, bytes(31)),  # a study's hash that is too short
+        (2, b"\xff"),  # a name that is no text
+        (3, bytes(7)),  # numbers of another length
+        (4, bytes(9)),
+        (3, (9).to_bytes(8, "little")),  # seeds for fewer keyholders than are said
+        (4, (0).to_bytes(8, "little")),  # no sharing
+        (5, bytes(31)),  # noise of another length
+        (6, bytes(32)),  # one seed of six
+        (6, bytes(32 * 7)),  # a seed left over
+    ],
+)
+def test_a_stored_key_with_a_wrong_part_is_refused(place, value):
+    key = deal()
+    seeds = b"".join(seed.reveal() for seed in _seeds_of(key).values())
+    numbers = (x.to_bytes(8, "little") for x in (4, 3))
+    parts = [b"hefed/1 contributor key", STUDY, b"orebro", *numbers, key.noise_secret.reveal(), seeds]
+    assert ContributorKey.from_bytes(encode_parts(*parts)).to_bytes() == key.to_bytes()
+    parts[place] = value
+    with pytest.raises(MalformedError, match="stored contributor key"):
+        ContributorKey.from_bytes(encode_parts(*parts))
 
 
 @given(st.data())

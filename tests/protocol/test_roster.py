@@ -460,6 +460,14 @@ def test_the_largest_roster_with_all_signatures_fits() -> None:
     assert Roster.from_bytes(made.to_bytes()) == made
 
 
+@pytest.mark.parametrize("version", ["0", "03", "-3", "3.0", "three", "1234567890", "", "3 "])
+def test_a_version_is_a_whole_number_in_its_one_form(version: str) -> None:
+    text = roster_text(everybody(roster()))
+    assert "\nversion: 3\n" in text
+    with pytest.raises(RosterError, match="is no version"):
+        read_roster(text.replace("\nversion: 3\n", f"\nversion: {version}\n").encode())
+
+
 def test_another_version_of_the_files_form_is_said_to_be_one() -> None:
     text = roster_text(everybody(roster())).replace("hefed roster 1", "hefed roster 2")
     with pytest.raises(RosterError, match="another version of hefed"):
