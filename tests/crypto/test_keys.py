@@ -238,6 +238,10 @@ def test_a_stored_key_with_a_wrong_part_is_refused(place, value):
     numbers = (x.to_bytes(8, "little") for x in (4, 3))
     parts = [b"hefed/1 contributor key", STUDY, b"orebro", *numbers, key.noise_secret.reveal(), seeds]
     assert ContributorKey.from_bytes(encode_parts(*parts)).to_bytes() == key.to_bytes()
+    stored = key.to_bytes()
+    for end in (0, 7, 8, 20, len(stored) - 1):
+        with pytest.raises(MalformedError, match="stored bytes end too early"):
+            ContributorKey.from_bytes(stored[:end])
     parts[place] = value
     with pytest.raises(MalformedError, match="stored contributor key"):
         ContributorKey.from_bytes(encode_parts(*parts))

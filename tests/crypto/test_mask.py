@@ -45,6 +45,12 @@ def test_a_mask_and_values_make_the_bytes_of_a_contribution(name, values, expone
     assert mask_of(federation, threads=threads).encrypt(federation.values[0]) == federation.encrypt(0)
 
 
+@pytest.mark.parametrize("values", [1, 2])
+def test_a_vector_of_fewer_bytes_than_are_read_at_once(profile, values):
+    federation = Federation(profile, values)
+    assert mask_of(federation).encrypt(federation.values[0]) == federation.encrypt(0)
+
+
 def test_the_largest_values_of_both_signs(profile):
     federation = Federation(profile, 500)
     federation.values[0] = np.resize([1024.0, -1024.0, 0.0], 500)

@@ -205,6 +205,32 @@ def b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("hefed card", "\udcff", "is not UTF-8 text; is it the right file"),
+        ("name: halland\n", "", "line 2: 'identity: .*' stands where 'name: ...' must"),
+        ("signature: ", "signed: ", "line 5: 'signed: .*' stands where 'signature: ...' must"),
+        ("transport: ", "transport: !", "line 4: there is no base64 where it must be"),
+        ("transport: ", "transport: å", "line 4: there is no base64 where it must be"),
+        ("\nsignature: ", "", "line 4: there is no base64 where it must be"),
+    ],
+)
+def test_a_card_that_lost_its_form_is_refused_with_the_line(old: str, new: str, words: str) -> None:
+    text = card_text(IDENTITIES["halland"].card("halland"))
+    assert card_text(read_card(text.encode())) == text
+    with pytest.raises(RosterError, match=words):
+        read_card(text.replace(old, new).encode(errors="surrogateescape"))
+
+
+def test_a_card_ends_where_it_must() -> None:
+    text = card_text(IDENTITIES["halland"].card("halland"))
+    with pytest.raises(RosterError, match="says 'more: 1' where nothing more may stand"):
+        read_card(f"{text}more: 1\n".encode())
+    with pytest.raises(RosterError, match=r"line 5: 'signature: \.\.\.' is missing"):
+        read_card(text[: text.index("signature: ")].encode())
+
+
 def test_keys_that_were_swapped_in_a_card_are_noticed() -> None:
     mine = IDENTITIES["halland"].card("halland")
     with pytest.raises(RosterError, match="swapped"):
