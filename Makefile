@@ -5,6 +5,7 @@
 #   make bench   what encryption costs, beside other programs: benchmarks/results and docs/performance.md; up to an
 #                hour, wants a quiet machine; `make bench-short` runs each step in short: bench.json
 #   make load    what an aggregator needs for many regions and long vectors: minutes
+#   make coverage              what tests of hefed/crypto and hefed/protocol do not reach, branch by branch; fails if any
 #   make model   state models of the protocol, searched by Spin; needs spin and gcc, and no .venv: a minute or two
 #   make lint    style         make types    static types
 #   make wheelhouse            a folder and a tar file to install hefed from, without internet
@@ -16,7 +17,7 @@ READY  := $(VENV)/.ready
 DEMO   ?= demo
 WHEELHOUSE ?= wheelhouse
 
-.PHONY: demo test model bench bench-short peers ratios performance load lint types format wheelhouse requirements clean
+.PHONY: demo test coverage model bench bench-short peers ratios performance load lint types format wheelhouse requirements clean
 
 demo: $(READY)
 	@echo 'The three tables are one public data set of one hospital, dealt out by row number; they are not the patients of'
@@ -26,6 +27,15 @@ demo: $(READY)
 
 test: $(READY)
 	$(VENV)/bin/python -m pytest
+
+# Kernels are compiled anew: what makes their instructions runs only while they are compiled. Without the tests that draw
+# their examples, so that no line is reached by luck; without those whose work is done by other processes.
+COVERING := tests/crypto tests/protocol tests/reference/test_differential.py $(wildcard tests/attacks) \
+	--ignore tests/crypto/test_machines.py --deselect tests/crypto/test_compiling.py::test_of_three_processes_one_compiles
+coverage: $(READY)
+	made=$$(mktemp -d) && trap 'rm -rf "$$made"' EXIT && export NUMBA_CACHE_DIR="$$made" COVERAGE_FILE="$$made/coverage" \
+		&& $(VENV)/bin/python -m coverage run -m pytest -m 'not hypothesis' $(COVERING) \
+		&& $(VENV)/bin/python -m coverage report
 
 model:
 	$(PYTHON) -m protocols.model.check

@@ -24,19 +24,32 @@ class Use(Protocol):
     """One use of the keys, as far as those need to know it who add ciphertexts or answer for shares."""
 
     @property
-    def study(self) -> bytes: ...
+    def study(self) -> bytes:
+        """The hash of the study."""
+
     @property
-    def cohort(self) -> bytes: ...
+    def cohort(self) -> bytes:
+        """The hash of the cohort."""
+
     @property
-    def profile(self) -> Profile: ...
+    def profile(self) -> Profile:
+        """The parameter set."""
+
     @property
-    def contributors(self) -> int: ...
+    def contributors(self) -> int:
+        """How many contributions the sum has."""
+
     @property
-    def values(self) -> int: ...
+    def values(self) -> int:
+        """How many values a vector has."""
+
     @property
-    def digest(self) -> bytes: ...
+    def digest(self) -> bytes:
+        """The hash of the label."""
+
     @property
-    def public_key(self) -> bytes: ...
+    def public_key(self) -> bytes:
+        """What the public polynomials follow from."""
 
 
 @dataclass(frozen=True)

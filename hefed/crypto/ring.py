@@ -65,11 +65,6 @@ def block_rows(profile: Profile, blocks: int = LANES) -> Floats:
     return np.zeros((blocks, profile.ring_degree))
 
 
-def lone_block(profile: Profile) -> Floats:
-    """Zeros for a lone block, which lies along the lanes: shape (N / 8, 8)."""
-    return np.zeros((profile.ring_degree // LANES, LANES))
-
-
 def is_lone(profile: Profile, group: Floats) -> bool:
     """Whether an array of eight columns is a lone block, and not a lane group."""
     return len(group) < profile.ring_degree

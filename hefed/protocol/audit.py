@@ -207,8 +207,7 @@ class _Replay:
         if record.sum is not None or sender not in self._contributions:
             return
         packed = self._reader.attachment(self._contributions[sender], 0)
-        if packed is None:
-            return
+        assert packed is not None  # noqa: S101  only such contributions are kept there
         try:
             right = check_value(self._board.profile, packed, record.first.values, record.list_digest)
         except MalformedError:

@@ -92,7 +92,7 @@ class Board:
     @cached_property
     def cohort(self) -> Cohort:
         """What all contributors sign before the first round. Defined once it has been proposed."""
-        if self.proposal is None:
+        if self.dealing is None or self.proposal is None:
             raise ProtocolError("no cohort has been proposed yet")
         return Cohort(
             federation=self.roster.federation,
@@ -104,15 +104,10 @@ class Board:
             keyholders=self.cohort_keyholders,
             dealt_keyholders=self.dealt_keyholders,
             readers=tuple(sorted(self.study.readers)),
-            approvals=tuple(sorted((name, message.digest) for name, message in self._approved().items())),
+            approvals=tuple(sorted((name, self.approvals[name].digest) for name in self.dealing.approvals)),
             deals=tuple(sorted((name, message.digest) for name, message in self.deals.items())),
             acknowledgements=tuple(sorted(self.proposal.acknowledgements.items())),
         )
-
-    def _approved(self) -> dict[str, Message]:
-        if self.dealing is None:
-            raise ProtocolError("nothing has been dealt yet")
-        return {name: self.approvals[name] for name in self.dealing.approvals}
 
     @property
     def round(self) -> RoundRecord:
@@ -211,19 +206,12 @@ class Board:
         )
 
     def _parties(self, party: Party) -> tuple[str, ...]:
-        match party:
-            case "analyst":
-                return tuple(member.name for member in self.roster.members if "analyst" in member.roles)
-            case "aggregator":
-                return (self.roster.aggregator.name,)
-            case "member":
-                return self.members
-            case "contributor":
-                return self.study.contributors
-            case "keyholder":
-                return self.study.keyholders
-            case "reader":
-                return self.study.readers
+        if party == "analyst" or party == "aggregator":
+            return tuple(member.name for member in self.roster.having(party))
+        if party == "member":
+            return self.members
+        study = self.study
+        return {"contributor": study.contributors, "keyholder": study.keyholders, "reader": study.readers}[party]
 
     def _require_sender(self, rule: Rule, sender: str) -> None:
         if rule.kind != "invitation" and self.phase is Phase.INVITATION:

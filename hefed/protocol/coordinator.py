@@ -243,8 +243,7 @@ class Coordinator:
 
     def _packed_sum(self) -> bytes:
         if self._total is None:
-            if self._sum is None:
-                raise AssertionError("a sum is asked for before there are contributions")
+            assert self._sum is not None  # noqa: S101  nobody is asked before all contributions are there
             self._total = self._sum.packed()
         return self._total
 

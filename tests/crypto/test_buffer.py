@@ -1,5 +1,6 @@
 """Bytes that are written in place: handed out without a copy, and never changed afterwards."""
 
+import mmap
 import tracemalloc
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hefed.crypto import buffer
 from hefed.crypto.buffer import Written
 
 LONG = 5_000_000  # long enough for large pages
@@ -33,6 +35,19 @@ def test_what_was_handed_out_stays_as_it_was(first, second):
     held = written.taken()
     array.fill(0)
     assert held == second + before[len(second) :]
+
+
+@pytest.mark.parametrize(("name", "value"), [("_ADVICE", None), ("sys.platform", "darwin")])
+def test_where_no_large_pages_are_to_be_had_none_are_asked_for(name, value, monkeypatch):
+    asked = []
+    monkeypatch.setattr(buffer, "_madvise", lambda: lambda *pages: asked.append(pages))
+    assert Written(LONG).taken() == bytes(LONG)
+    ((begin, size, _),) = asked
+    assert (begin % mmap.PAGESIZE, size % mmap.PAGESIZE) == (0, 0)
+    assert LONG - 2 * mmap.PAGESIZE < size <= LONG  # whole pages, and none that is somebody else's
+    monkeypatch.setattr(f"hefed.crypto.buffer.{name}", value)
+    assert Written(LONG).taken() == bytes(LONG)
+    assert len(asked) == 1
 
 
 def test_nothing_is_copied():

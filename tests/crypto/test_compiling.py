@@ -1,5 +1,6 @@
 """Of several processes that start at once one compiles the kernels; the others wait, but never without end."""
 
+import errno
 import fcntl
 import os
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hefed.crypto import compiling
@@ -121,6 +123,30 @@ def test_a_folder_that_cannot_be_locked_costs_only_time(folder: Path) -> None:
     one_at_a_time(lambda: calls.append(1), pytest.fail)
     assert calls == [1]
     assert not (folder / "elsewhere").exists()
+
+
+def test_where_files_cannot_be_locked_each_compiles_for_itself(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file system without locks; the descriptor is given back."""
+
+    def without_locks(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", without_locks)
+    before = sorted(os.listdir("/proc/self/fd"))
+    calls: list[int] = []
+    one_at_a_time(lambda: calls.append(1), pytest.fail)
+    assert calls == [1]
+    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert marks(folder)
+
+
+def test_the_mark_and_the_lock_lie_beside_the_compiled_kernels() -> None:
+    from hefed.crypto import kernels
+
+    folder = compiling.cache_folder()
+    kernels.multiply(np.zeros((8, 8)), np.zeros(8), np.zeros(8), 17.0)
+    assert list(folder.glob("kernels.multiply-*.nbi"))
+    assert "NUMBA_CACHE_DIR" in os.environ or folder == Path(compiling.__file__).parent / "__pycache__"
 
 
 def test_what_failed_is_not_taken_for_compiled(folder: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hefed.crypto import ring
 from hefed.crypto.errors import MalformedError, ParameterError, SeedError
-from hefed.crypto.hashing import prf, tagged_hash
+from hefed.crypto.hashing import encode_parts, prf, tagged_hash
 from hefed.crypto.keys import (
     SEED_SIZE,
     ContributorKey,
@@ -42,6 +42,27 @@ def received(key, j, **changes):
         "hashes": list(key.seed_hashes().values()),
     }
     return open_seeds(**(arguments | changes))
+
+
+@pytest.mark.parametrize("change", ["one less", "one more", "out of order", "of another sharing"])
+def test_a_key_has_one_seed_for_each_set_in_their_order(change):
+    key = deal()
+    seeds = {t: Seed(bytes(SEED_SIZE)) for t in subsets(4, 3)}
+    ContributorKey(STUDY, "orebro", 4, 3, seeds, key.noise_secret)
+    wrong = {
+        "one less": dict(list(seeds.items())[1:]),
+        "one more": seeds | {(0,): Seed(bytes(SEED_SIZE))},
+        "out of order": dict(reversed(seeds.items())),
+        "of another sharing": {t: Seed(bytes(SEED_SIZE)) for t in subsets(4, 2)},
+    }[change]
+    with pytest.raises(SeedError, match="dealer orebro: there must be one seed for each set of 2 keyholders"):
+        ContributorKey(STUDY, "orebro", 4, 3, wrong, key.noise_secret)
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_a_key_is_for_a_study_by_its_hash(size):
+    with pytest.raises(ParameterError, match="dealer orebro: study must be a 32-byte hash"):
+        deal(study=bytes(size))
 
 
 # --- Who holds what -------------------------------------------------------------------------------
@@ -194,6 +215,36 @@ def test_a_stored_key_comes_back(n, t):
     assert again.to_bytes() == key.to_bytes()
     assert again.seed_hashes() == key.seed_hashes()
     assert (again.dealer, again.study, again.noise_secret) == (key.dealer, key.study, key.noise_secret)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (0, b"hefed/1 another key"),  # not stored as one
+        (1, bytes(31)),  # a study's hash that is too short
+        (2, b"\xff"),  # a name that is no text
+        (3, bytes(7)),  # numbers of another length
+        (4, bytes(9)),
+        (3, (9).to_bytes(8, "little")),  # seeds for fewer keyholders than are said
+        (4, (0).to_bytes(8, "little")),  # no sharing
+        (5, bytes(31)),  # noise of another length
+        (6, bytes(32)),  # one seed of six
+        (6, bytes(32 * 7)),  # a seed left over
+    ],
+)
+def test_a_stored_key_with_a_wrong_part_is_refused(place, value):
+    key = deal()
+    seeds = b"".join(seed.reveal() for seed in _seeds_of(key).values())
+    numbers = (x.to_bytes(8, "little") for x in (4, 3))
+    parts = [b"hefed/1 contributor key", STUDY, b"orebro", *numbers, key.noise_secret.reveal(), seeds]
+    assert ContributorKey.from_bytes(encode_parts(*parts)).to_bytes() == key.to_bytes()
+    stored = key.to_bytes()
+    for end in (0, 7, 8, 20, len(stored) - 1):
+        with pytest.raises(MalformedError, match="stored bytes end too early"):
+            ContributorKey.from_bytes(stored[:end])
+    parts[place] = value
+    with pytest.raises(MalformedError, match="stored contributor key"):
+        ContributorKey.from_bytes(encode_parts(*parts))
 
 
 @given(st.data())

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hefed.crypto import contribution
 from hefed.crypto.contribution import ENGINES, Mask
 from hefed.crypto.errors import ParameterError, RangeError, SeedError
 from hefed.crypto.keys import ContributorKey
@@ -42,6 +43,12 @@ def profile(request):
 def test_a_mask_and_values_make_the_bytes_of_a_contribution(name, values, exponent, threads, seed):
     federation = Federation(PROFILES[name], values, exponent=exponent, seed=seed)
     assert mask_of(federation, threads=threads).encrypt(federation.values[0]) == federation.encrypt(0)
+
+
+@pytest.mark.parametrize("values", [1, 2])
+def test_a_vector_of_fewer_bytes_than_are_read_at_once(profile, values):
+    federation = Federation(profile, values)
+    assert mask_of(federation).encrypt(federation.values[0]) == federation.encrypt(0)
 
 
 def test_the_largest_values_of_both_signs(profile):
@@ -113,6 +120,15 @@ def test_nothing_shows_a_mask():
     with pytest.raises(TypeError, match="pickled"):
         pickle.dumps(mask)
     assert not hasattr(mask, "__dict__")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_nothing_shows_what_masks_are_made_of(engine):
+    federation = Federation(PROFILES["compact"], 64)
+    parts = contribution._Masks(federation.precision, federation.keys[0], federation.label, engine, 1)
+    assert repr(parts) == str(parts) == "<_Masks>"
+    with pytest.raises(TypeError, match="masks cannot be pickled"):
+        pickle.dumps(parts)
 
 
 def test_a_mask_is_for_a_key_and_a_label_that_fit():

@@ -17,7 +17,7 @@ from hefed.crypto.hashing import tagged_hash
 from hefed.crypto.keys import ContributorKey, mask_of, subsets
 from hefed.crypto.label import SignedUse
 from hefed.crypto.opening import OpenedIntegers, Opening, answer, answer_digest, answer_groups, open_sum
-from hefed.crypto.parameters import COMPACT, PRECISE, PROFILES, Precision
+from hefed.crypto.parameters import COMPACT, MAX_CONTRIBUTORS, PRECISE, PROFILES, Precision
 from tests.crypto.federation import STUDY, Federation, reproducible
 
 SHARINGS = [(n, t) for n in range(2, 9) for t in range(2, n + 1)]
@@ -333,6 +333,51 @@ def test_answers_that_come_in_groups_open_to_the_same_in_any_order_and_are_added
         digest = opening.add(subset, packing.in_groups(small.profile, answers[subset]))
         assert digest == answer_digest(small.label, subset, answers[subset])
     assert opening.open(small.total()) == small.open()
+
+
+def test_what_was_opened_opens_again_to_the_same_without_answers(small):
+    first = Opening(small.precision, small.label)
+    for subset, packed in small.answers((0, 1)).items():
+        first.add(subset, packing.in_groups(small.profile, packed))
+    opened = first.open(small.total(), keep=True)
+    again = Opening(small.precision, small.label)
+    assert again.open_again(first.packed) == opened == small.open()
+    assert again.digest == first.digest
+
+
+def test_a_sum_that_is_opened_again_takes_no_answers(small):
+    opening = Opening(small.precision, small.label)
+    ((subset, packed), *_) = small.answers((0, 1)).items()
+    opening.add(subset, packing.in_groups(small.profile, packed))
+    with pytest.raises(OpeningError, match="a sum that is opened again needs no answer"):
+        opening.open_again(small.total())
+
+
+def test_an_opening_gives_nothing_away_before_it_is_open_and_keeps_only_what_is_asked_for(small):
+    opening = Opening(small.precision, small.label)
+    for subset, packed in small.answers((0, 1)).items():
+        opening.add(subset, packing.in_groups(small.profile, packed))
+    with pytest.raises(OpeningError, match="this sum is not opened, or was not to be kept"):
+        _ = opening.packed
+    with pytest.raises(OpeningError, match="this sum is not opened"):
+        _ = opening.digest
+    opening.open(small.total())
+    assert len(opening.digest) == 32
+    with pytest.raises(OpeningError, match="this sum is not opened, or was not to be kept"):
+        _ = opening.packed
+
+
+def test_a_sum_has_as_many_contributions_as_there_may_be_contributors_and_no_more():
+    federation = Federation(COMPACT, 1, contributors=1)
+    packed, running = federation.contributions[0], RunningSum(COMPACT, federation.label)
+    for _ in range(MAX_CONTRIBUTORS):
+        running.add(packed)
+    full = running.packed()
+    residue = packing.unpack(COMPACT, packed, 1).astype(object)
+    assert packing.unpack(COMPACT, full, 1).tolist() == (MAX_CONTRIBUTORS * residue % COMPACT.primes[0]).tolist()
+    with pytest.raises(ParameterError, match="a sum has at most 4096 contributions"):
+        running.add(packed)
+    assert (running.count, running.packed()) == (MAX_CONTRIBUTORS, full)
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)

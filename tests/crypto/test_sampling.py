@@ -13,6 +13,8 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from scipy.stats import chi2, norm
 
+from hefed.crypto import sampling
+from hefed.crypto.errors import CryptoError
 from hefed.crypto.parameters import COMPACT, PRECISE, PROFILES, Precision
 from hefed.crypto.ring import RingKey
 from hefed.crypto.sampling import Keystream, NoiseSource, UniformSource, noise_table, uniform_polynomials
@@ -212,6 +214,17 @@ def test_rounding_and_tail_are_below_2_to_minus_80(variance):
             abs(Decimal(c.numerator) / c.denominator - i) for c, i in zip(chances, ideal, strict=False)
         ) + sum(ideal[len(chances) :])
         assert distance / 2 < Decimal(2) ** -80
+
+
+@CASES
+def test_a_threshold_that_its_error_leaves_in_doubt_makes_no_table(variance, monkeypatch):
+    """None of hefed's is: they are far enough from an integer for an error 2**64 times as large."""
+    made = noise_table(variance)
+    monkeypatch.setattr(sampling, "_DOUBT", sampling._DOUBT << 64)
+    assert noise_table.__wrapped__(variance).thresholds == made.thresholds
+    monkeypatch.setattr(sampling, "_DOUBT", 1 << (sampling._GUARD_BITS - 1))
+    with pytest.raises(CryptoError, match=f"noise table for variance {variance}: a threshold is too close"):
+        noise_table.__wrapped__(variance)
 
 
 # --- The sampler ----------------------------------------------------------------------------------

@@ -136,6 +136,19 @@ def test_what_nobody_takes_is_erased(how: str, making: Ahead) -> None:
     assert erased == ["ready", "running"]
 
 
+def test_work_that_fails_after_it_was_dropped_leaves_nothing_to_erase(making: Ahead) -> None:
+    erased: list[object] = []
+    held = Held(ValueError("no such mask"))
+    job = making.start(held, 1, 1, erased.append)
+    assert job is not None
+    assert held.begun.wait(10)
+    job.drop()
+    held.go.set()
+    making.forget()
+    assert erased == []
+    assert isinstance(job._future.exception(), ValueError)
+
+
 def test_what_waits_for_its_turn_is_left_off_when_it_is_over(making: Ahead) -> None:
     """A node that is stopped does not work down what it wanted ahead."""
     calls: list[int] = []

@@ -9,6 +9,7 @@ from hefed.crypto.contribution import check_value
 from hefed.crypto.parameters import PROFILES
 from hefed.protocol import messages as m
 from hefed.protocol.audit import Finding, StudyAudit, unfinished
+from hefed.protocol.board import Board
 from hefed.protocol.coordinator import Entry
 from hefed.protocol.ports import Outgoing
 from hefed.study import Study
@@ -216,6 +217,27 @@ def test_a_malformed_contribution_that_the_aggregator_took_is_found(finished: Fe
     finding = only(audited(written(finished, AGGREGATOR, [*finished.log[:at], forged])))
     assert (finding.rule, finding.party) == ("message", honest.message.sender)
     assert "malformed" in finding.words
+
+
+def test_a_check_value_of_a_malformed_contribution_is_no_second_fault(finished: Federation) -> None:
+    """Its signer is named once, and what follows in the record is read on."""
+    at = place(finished.log, "open", 1)
+    honest = finished.log[at - 1]  # the last contribution of the round
+    forger, rest = honest.message.sender, finished.log[: at - 1]
+    bad = b"\xff" * (len(honest.attachments[0]) - 1) + b"\0"
+    forged = signed(finished, forger, honest.message.content, honest.message.body.previous, bad)
+    asked = finished.log[at].message
+    opening = signed(finished, AGGREGATOR, asked.content, asked.body.previous)
+    board = Board(finished.roster, finished.submission.study)
+    for entry in (*rest, forged, opening):
+        board.post(entry.message)
+    said = m.Check(round=1, list=board.round.list_digest, value=bytes(48))
+    check = signed(finished, forger, said, forged.message.digest)
+    end = m.End(words="over", missing=[])
+    over = signed(finished, AGGREGATOR, end, opening.message.digest)
+    found = audited(written(finished, AGGREGATOR, [*rest, forged, opening, check, over]))
+    assert [(finding.rule, finding.party) for finding in found.findings] == [("message", forger)]
+    assert "malformed" in only(found).words
 
 
 # --- what a member can try ------------------------------------------------------------------------

@@ -74,3 +74,56 @@ def test_a_long_value_is_refused_on_both_sides() -> None:
         codec.encode(bytes(codec.MAX_BYTES))
     with pytest.raises(EncodingError, match="at most"):
         codec.decode(bytes(codec.MAX_BYTES + 1))
+
+
+def test_as_many_items_as_are_allowed_and_not_one_more() -> None:
+    most: list[object] = [0] * codec.MAX_ITEMS
+    assert codec.decode(codec.encode(most)) == most
+    longer = [*most, 0]
+    with pytest.raises(EncodingError, match="65537 items in one array or map"):
+        codec.encode(longer)
+    with pytest.raises(EncodingError, match="65537 items in one array or map"):
+        codec.decode(cbor2.dumps(longer, canonical=True))
+    with pytest.raises(EncodingError, match="65537 items in one array or map"):
+        codec.encode({str(i): 0 for i in range(codec.MAX_ITEMS + 1)})
+
+
+def parts(values: int) -> list[list[int]]:
+    """A value that counts for so many, in arrays that are short enough."""
+    inner = values - 4  # the outer array and three within
+    return [[0] * min(inner - start, 50_000) for start in (0, 50_000, 100_000)]
+
+
+def test_as_many_values_as_are_allowed_and_not_one_more() -> None:
+    most = parts(codec.MAX_VALUES)
+    assert codec.decode(codec.encode(most)) == most
+    more = parts(codec.MAX_VALUES + 1)
+    with pytest.raises(EncodingError, match="more than 131072 values; no more are allowed"):
+        codec.encode(more)
+    with pytest.raises(EncodingError, match="CBOR of more than 131072 values"):
+        codec.decode(cbor2.dumps(more, canonical=True))
+
+
+@pytest.mark.parametrize("value", [{"a": 0}, {"a": [0] * 4}, [{"a": "text", "b": b"bytes"}]])
+def test_a_map_counts_with_its_keys(value: object) -> None:
+    """What is counted in the bytes is counted in the value: neither side takes more than the other."""
+    filling = [0] * 60_000
+    for left in range(codec.MAX_VALUES - 60_000 * 2 - 13, codec.MAX_VALUES - 60_000 * 2 - 4):
+        whole = [filling, filling, [0] * left, value]
+        data = cbor2.dumps(whole, canonical=True)
+        try:
+            encoded: object = codec.encode(whole)
+        except EncodingError:
+            encoded = None
+        if encoded is None:
+            with pytest.raises(EncodingError, match="values"):
+                codec.decode(data)
+        else:
+            assert encoded == data
+            assert codec.decode(data) == whole
+
+
+@pytest.mark.parametrize("size", [codec.MAX_VALUES, codec.MAX_BYTES - 5])
+def test_a_long_string_is_one_value(size: int) -> None:
+    """However many bytes it has, and whatever they would mean as heads."""
+    assert codec.decode(codec.encode(bytes(size))) == bytes(size)

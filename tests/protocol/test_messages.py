@@ -134,3 +134,66 @@ def test_a_message_of_another_version_of_the_protocol_is_refused_in_words(finish
     assert str(caught.value) == (
         "a message of analyst in another version of the protocol than 2; install the same version of hefed everywhere"
     )
+
+
+def raw(one: Federation, /, **changes: object) -> bytes:
+    """An envelope of halland with a body of any form, signed as it signs."""
+    body = {
+        "version": m.PROTOCOL_VERSION,
+        "federation": "test",
+        "study": one.submission.study,
+        "sender": "halland",
+        "previous": m.ZERO_HASH,
+        "kind": "refusal",
+        "content": {"words": "no"},
+        "attachments": [],
+    } | changes
+    encoded = codec.encode(body)
+    return codec.encode([encoded, one.signers["halland"]._key.sign(m._signed_bytes(encoded))])
+
+
+@pytest.mark.parametrize("envelope", [None, b"", [b"", b"", b""], [b""], ["", b""], [b"", 0], {"a": b"", "b": b""}])
+def test_what_is_no_body_and_signature_is_no_envelope(envelope: object, finished: Federation) -> None:
+    with pytest.raises(EncodingError, match="an envelope is an array of a body and a signature"):
+        m.read_message(codec.encode(envelope), finished.roster)
+
+
+@pytest.mark.parametrize(
+    "body", [[], {}, {"sender": "halland"}, {"federation": "test"}, {"sender": 1, "federation": 1}]
+)
+def test_a_body_that_names_nobody_is_refused(body: object, finished: Federation) -> None:
+    with pytest.raises(EncodingError, match="a message that names no sender or no federation"):
+        m.read_message(codec.encode([codec.encode(body), bytes(64)]), finished.roster)
+
+
+def test_a_message_is_read_for_its_own_sender_and_federation_alone(finished: Federation) -> None:
+    envelope = raw(finished)
+    assert m.read_message(envelope, finished.roster, "halland").sender == "halland"
+    with pytest.raises(SignatureError, match="orebro sent a message of halland"):
+        m.read_message(envelope, finished.roster, "orebro")
+    with pytest.raises(SignatureError, match="a message of another federation arrived in test"):
+        m.read_message(raw(finished, federation="other"), finished.roster)
+
+
+def test_a_kind_that_nobody_knows_is_refused_in_words(finished: Federation) -> None:
+    with pytest.raises(
+        EncodingError, match="a message of halland of a kind that this version of the protocol does not"
+    ):
+        m.read_message(raw(finished, kind="greeting"), finished.roster)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"more": 1}, r"\('more': Extra inputs are not permitted\)"),
+        ({"study": b"short"}, r"\('study': "),
+        ({"content": {}}, r"\('words': Field required\)"),
+        ({"content": {"words": "no", "a": 1, "b": 2, "c": 3, "d": 4}}, r"'a': [^;]*; 'b': [^;]*; 'c': [^;]*\)$"),
+        ({"content": {str(i): 0 for i in range(1000)}}, r"\(1001 faults\)"),
+    ],
+)
+def test_a_message_without_its_form_is_refused_with_its_first_faults(
+    changes: dict[str, object], words: str, finished: Federation
+) -> None:
+    with pytest.raises(EncodingError, match="a message of halland that does not have its form .*" + words):
+        m.read_message(raw(finished, **changes), finished.roster)

@@ -205,6 +205,32 @@ def b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("hefed card", "\udcff", "is not UTF-8 text; is it the right file"),
+        ("name: halland\n", "", "line 2: 'identity: .*' stands where 'name: ...' must"),
+        ("signature: ", "signed: ", "line 5: 'signed: .*' stands where 'signature: ...' must"),
+        ("transport: ", "transport: !", "line 4: there is no base64 where it must be"),
+        ("transport: ", "transport: å", "line 4: there is no base64 where it must be"),
+        ("\nsignature: ", "", "line 4: there is no base64 where it must be"),
+    ],
+)
+def test_a_card_that_lost_its_form_is_refused_with_the_line(old: str, new: str, words: str) -> None:
+    text = card_text(IDENTITIES["halland"].card("halland"))
+    assert card_text(read_card(text.encode())) == text
+    with pytest.raises(RosterError, match=words):
+        read_card(text.replace(old, new).encode(errors="surrogateescape"))
+
+
+def test_a_card_ends_where_it_must() -> None:
+    text = card_text(IDENTITIES["halland"].card("halland"))
+    with pytest.raises(RosterError, match="says 'more: 1' where nothing more may stand"):
+        read_card(f"{text}more: 1\n".encode())
+    with pytest.raises(RosterError, match=r"line 5: 'signature: \.\.\.' is missing"):
+        read_card(text[: text.index("signature: ")].encode())
+
+
 def test_keys_that_were_swapped_in_a_card_are_noticed() -> None:
     mine = IDENTITIES["halland"].card("halland")
     with pytest.raises(RosterError, match="swapped"):
@@ -458,6 +484,14 @@ def test_the_largest_roster_with_all_signatures_fits() -> None:
     assert len(text) < MAX_BYTES
     assert read_roster(text.encode()).missing == ()
     assert Roster.from_bytes(made.to_bytes()) == made
+
+
+@pytest.mark.parametrize("version", ["0", "03", "-3", "3.0", "three", "1234567890", "", "3 "])
+def test_a_version_is_a_whole_number_in_its_one_form(version: str) -> None:
+    text = roster_text(everybody(roster()))
+    assert "\nversion: 3\n" in text
+    with pytest.raises(RosterError, match="is no version"):
+        read_roster(text.replace("\nversion: 3\n", f"\nversion: {version}\n").encode())
 
 
 def test_another_version_of_the_files_form_is_said_to_be_one() -> None:

@@ -147,6 +147,21 @@ def test_entries_are_numbered_from_nothing_on(finished: Federation) -> None:
     assert "entry 1 stands where entry 0 belongs" in refused(file.getvalue())
 
 
+def test_a_transcript_that_ends_within_a_frame_or_between_two_is_found(whole: bytes) -> None:
+    first = len(frames(whole)[0])
+    for end in (0, 3, 4, first - 1, first, first + 2, len(whole) - 1):
+        assert "it ends before its party's signature" in refused(whole[:end])
+
+
+def test_a_piece_of_another_length_than_was_signed_is_found(finished: Federation, whole: bytes) -> None:
+    at = next(i for i, entry in enumerate(finished.log) if entry.attachments)
+    parts = frames(whole)
+    piece = next(i for i, part in enumerate(parts) if part[4:] == finished.log[at].attachments[0])
+    shorter = parts[piece][4:-1]
+    parts[piece] = len(shorter).to_bytes(4, "little") + shorter
+    assert "what is kept does not have its length" in refused(b"".join(parts))
+
+
 def test_an_entry_says_of_each_attachment_whether_it_is_kept(finished: Federation) -> None:
     file = BytesIO()
     writer = t.TranscriptWriter(file, t.Head(AGGREGATOR, finished.submission.study, finished.roster))

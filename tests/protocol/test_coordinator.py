@@ -1,0 +1,94 @@
+"""What the aggregator takes from nobody, and how it ends a study."""
+
+import pytest
+
+from hefed.protocol import messages as m
+from hefed.protocol.coordinator import Coordinator, give_up
+from hefed.protocol.errors import ProtocolError
+from hefed.protocol.ports import Outgoing
+from hefed.protocol.rules import Phase
+from hefed.study import Study
+from tests.protocol.federation import Federation
+
+
+def signed(federation: Federation, sender: str, content: m.Content, *attachments: bytes) -> m.Message:
+    """The sender's next message, as only it can make it."""
+    return federation.signers[sender].sign(
+        content,
+        federation="test",
+        study=federation.submission.study,
+        sender=sender,
+        previous=federation.coordinator.board.last_digest.get(sender, m.ZERO_HASH),
+        attachments=attachments,
+    )
+
+
+def test_nobody_speaks_in_the_aggregators_name(small_study: Study) -> None:
+    """Whoever has its key as well: what the aggregator says, it says itself."""
+    federation = Federation(small_study)
+    federation.run(until=lambda running: running.board.phase is Phase.APPROVAL)
+    coordinator = federation.coordinator
+    end = signed(federation, "aggregator", m.End(words="over", missing=[]))
+    with pytest.raises(ProtocolError, match="a message in the aggregator's own name"):
+        coordinator.receive(end.envelope, (), federation.now, federation.present)
+    assert coordinator.board.outcome is None
+    coordinator.restore(end.envelope, (), federation.now)  # in its own stored record it may stand
+    assert coordinator.board.outcome is not None
+
+
+@pytest.mark.parametrize("frames", [(), (b"another",), (b"frame", b"frame")])
+def test_frames_that_are_not_the_signed_ones_are_refused_and_nothing_changes(
+    frames: tuple[bytes, ...], small_study: Study
+) -> None:
+    federation = Federation(small_study)
+    asked: list[str] = []
+
+    def before(name: str, outgoing: Outgoing) -> Outgoing | None:
+        if name == "orebro" and outgoing.key == "contribution 1" and not asked:
+            asked.append(name)
+            envelope, coordinator = outgoing.message.envelope, federation.coordinator
+            with pytest.raises(ProtocolError, match="what came with a 'contribution' of orebro is not what was signed"):
+                coordinator.receive(envelope, frames, federation.now, federation.present)
+            assert "orebro" not in coordinator.board.round.contributions
+        return outgoing
+
+    federation.before_accept = before
+    federation.run()
+    assert asked
+    assert federation.finding().outcome == "result"
+
+
+def test_a_study_that_waits_for_keyholders_at_the_deadline_names_them(small_study: Study) -> None:
+    """All contributions of a round are there, but never enough keyholders at hand to be asked."""
+    federation = Federation(small_study)
+
+    def before(name: str, outgoing: Outgoing) -> Outgoing:
+        if outgoing.key == "contribution 1" and len(federation.coordinator.board.round.contributions) == 2:
+            federation.present.clear()
+        return outgoing
+
+    federation.before_accept = before
+    federation.run()
+    board = federation.board
+    assert board.phase is Phase.CONTRIBUTION
+    assert board.missing() == ()
+    federation.now += small_study.security.deadline + 1
+    federation.run([])
+    assert board.outcome is not None
+    assert board.outcome.how == "end"
+    assert board.outcome.missing == ("halland", "kronoberg", "orebro", "university")
+    assert "in round 1 it waited for halland, kronoberg, orebro, university" in board.outcome.words
+
+
+def test_a_record_that_cannot_go_on_is_ended_with_the_reason_once(small_study: Study) -> None:
+    federation = Federation(small_study)
+    unbegun: Coordinator = federation.coordinator
+    assert give_up(unbegun, ProtocolError("early"), federation.now) == []
+    federation.run(until=lambda running: running.board.phase is Phase.APPROVAL)
+    (entry,) = give_up(federation.coordinator, ProtocolError("a key \x1b[2J of nobody"), federation.now)
+    assert entry.message.sender == "aggregator"
+    assert entry.message.content == m.End(words="a key ?[2J of nobody", missing=[])
+    outcome = federation.coordinator.board.outcome
+    assert outcome is not None
+    assert (outcome.how, outcome.words) == ("end", "a key ?[2J of nobody")
+    assert give_up(federation.coordinator, ProtocolError("again"), federation.now) == []
