@@ -343,3 +343,12 @@ def test_the_distances_of_the_argument_are_as_small_as_the_page_says():
     assert math.log2(tail + rounding) < -80
     assert -80 + math.log2(contributors + 1) + log2_opened < -44
     assert "2^-44 for the same number of values" in page
+
+
+def test_the_sizes_in_the_reviewers_guide_are_about_right():
+    (guide,) = re.findall(r"^## A reviewer's guide$(.*?)^## ", text(SECURITY), flags=re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^\| (`.*`) \| (\d+) \|", guide, flags=re.MULTILINE)
+    assert len(found) == 9
+    for names, lines in found:
+        sizes = [len((ROOT / name).read_text().splitlines()) for name in re.findall(r"`([^`]+)`", names)]
+        assert abs(sum(sizes) - int(lines)) <= 0.1 * int(lines), (names, sum(sizes))
