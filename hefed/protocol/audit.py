@@ -12,7 +12,13 @@ from hefed.crypto.contribution import RunningSum, check_value
 from hefed.crypto.errors import CryptoError, MalformedError
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
-from hefed.protocol.errors import ProtocolError, TranscriptError
+from hefed.protocol.errors import (
+    EquivocationError,
+    MisplacedError,
+    ProtocolError,
+    RepeatedError,
+    TranscriptError,
+)
 from hefed.protocol.messages import Message
 from hefed.protocol.opened import verified_checks
 from hefed.protocol.record import RoundRecord
@@ -26,8 +32,9 @@ class Finding:
     """A broken rule, and the party that it names."""
 
     rule: str
-    """A short name: transcript, message, sum, check value, label, relay, signature."""
+    """A short name: transcript, message, sum, check value, label, relay, signature, roster."""
     party: str
+    """Or several, with "or" between them, where it may be any of them."""
     where: str
     """Whose transcript, and which entry of it."""
     words: str
@@ -146,13 +153,30 @@ class _Replay:
     def _find(self, rule: str, party: str, number: int, words: str) -> None:
         self._seen.findings.append(Finding(rule, party, f"{self._seen.name}, entry {number}", words))
 
+    def _at_fault(self, sender: str, error: ProtocolError) -> str:
+        """Whom a broken rule names. What a message says is its signer's; where it stands is up to the aggregator, and
+        to whoever shows it. A member that says what others do not may have been shown other things.
+        """
+        aggregator = self._board.roster.aggregator.name
+        match error:
+            case RepeatedError():
+                named = [sender]
+            case MisplacedError():
+                named = [aggregator, self._seen.party]
+            case EquivocationError() if sender != aggregator:
+                named = [sender, aggregator]
+            case _:
+                # What the aggregator says rests on entries before it, which whoever shows the record may hide.
+                named = [sender, self._seen.party] if sender == aggregator else [sender]
+        return _any_of(*named)
+
     def _post(self, recorded: Recorded) -> bool:
         """Whether the record can be followed further."""
         message, board = recorded.message, self._board
         try:
             board.post(message)
         except ProtocolError as error:
-            self._find("message", message.sender, recorded.number, str(error))
+            self._find("message", self._at_fault(message.sender, error), recorded.number, str(error))
             return False
         content = message.content
         steps: dict[type[m.Content], Callable[[Recorded], None]] = {
@@ -241,9 +265,8 @@ class _Replay:
             )
         )
         if not self._board.covers(set(record.answers)):
-            self._find(
-                "message", sender, recorded.number, f"{sender} closes round {record.number} with too few answers"
-            )
+            words = f"{sender} closes round {record.number} with too few answers, or some are not shown"
+            self._find("message", _any_of(sender, self._seen.party), recorded.number, words)
 
     def _verify_by_check_values(self, recorded: Recorded, record: RoundRecord) -> None:
         """Without the contributions, the signed check values still say whether this is their sum."""
@@ -254,7 +277,10 @@ class _Replay:
         try:
             verified_checks(self._board.profile, record, total, gone)
         except CryptoError as error:
-            self._find("sum", recorded.message.sender, recorded.number, f"round {record.number}: {error}")
+            either = _any_of(
+                recorded.message.sender, *sorted(record.checks)
+            )  # one of these may have signed a false one
+            self._find("sum", either, recorded.number, f"round {record.number}: {error}")
 
     def _look_at_unrecorded(self) -> None:
         """A message of the party's own that is not in the record must at least be its own, of this study, and go on
@@ -296,16 +322,22 @@ def _compared(replayed: list[Replayed]) -> Iterable[Finding]:
 
 
 def _split(first: Replayed, other: Replayed, place: int) -> Finding:
-    aggregator = first.roster.aggregator.name
+    """The order of the record is nobody's signature: it may be the aggregator that showed two, or a party that shows
+    another than it was shown.
+    """
     shown = " and ".join(
         f"{one.party} a '{one.messages[place][1]}' of {one.messages[place][0]}" for one in (first, other)
     )
     return Finding(
         "relay",
-        aggregator,
+        _any_of(first.roster.aggregator.name, first.party, other.party),
         f"{first.name} and {other.name}, entry {place}",
-        f"{aggregator} showed different records: {shown}",
+        f"two records of one study: {shown}",
     )
+
+
+def _any_of(*names: str) -> str:
+    return " or ".join(dict.fromkeys(names))
 
 
 def _forked(replayed: list[Replayed]) -> Iterable[Finding]:

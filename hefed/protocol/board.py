@@ -18,7 +18,14 @@ from hefed.crypto.parameters import PROFILES, Precision, Profile
 from hefed.protocol import messages as m
 from hefed.protocol.answers import most_bytes
 from hefed.protocol.cohort import Cohort
-from hefed.protocol.errors import EquivocationError, ProtocolError, SealError, SignatureError
+from hefed.protocol.errors import (
+    EquivocationError,
+    MisplacedError,
+    ProtocolError,
+    RepeatedError,
+    SealError,
+    SignatureError,
+)
 from hefed.protocol.messages import Message
 from hefed.protocol.record import Outcome, RoundRecord
 from hefed.protocol.roster import Roster
@@ -180,13 +187,13 @@ class Board:
         if body.study != self.study_digest:
             raise ProtocolError(f"a message of {body.sender} belongs to another study")
         if body.previous != self.last_digest.get(body.sender, m.ZERO_HASH):
-            raise EquivocationError(
+            raise MisplacedError(
                 f"a '{body.kind}' of {body.sender} does not follow on its last message: one was lost, or it signed two"
             )
         rule = RULES[body.kind]
         self._require_sender(rule, body.sender)
         if self.phase not in rule.phases and not (rule.late and self._is_past(rule)):
-            raise ProtocolError(f"'{body.kind}' of {body.sender} came in phase '{self.phase}', where it has no place")
+            raise MisplacedError(f"'{body.kind}' of {body.sender} came in phase '{self.phase}', where it has no place")
         complete = getattr(self, "_on_" + body.kind)(message, message.content)
         self.last_digest[body.sender] = message.digest
         if self.phase in rule.phases and complete and rule.then is not None:
@@ -215,7 +222,7 @@ class Board:
 
     def _require_sender(self, rule: Rule, sender: str) -> None:
         if rule.kind != "invitation" and self.phase is Phase.INVITATION:
-            raise ProtocolError(f"'{rule.kind}' of {sender} came before the study's invitation")
+            raise MisplacedError(f"'{rule.kind}' of {sender} came before the study's invitation")
         if sender not in self._parties(rule.sender):
             raise SignatureError(f"{sender} sent a '{rule.kind}', which only a study's {rule.sender} may")
 
@@ -436,13 +443,13 @@ class Board:
 
     def _record(self, number: int, message: Message) -> RoundRecord:
         if number >= len(self.rounds) or not self.rounds[number].opens:
-            raise ProtocolError(f"'{message.body.kind}' of {message.sender} is for a round that is not open yet")
+            raise MisplacedError(f"'{message.body.kind}' of {message.sender} is for a round that is not open yet")
         return self.rounds[number]
 
     @staticmethod
     def _once(already: bool, message: Message) -> None:
         if already:
-            raise EquivocationError(f"a second '{message.body.kind}' of {message.sender}")
+            raise RepeatedError(f"a second '{message.body.kind}' of {message.sender}")
 
     @staticmethod
     def _require_digests(given: dict[str, bytes], known: dict[str, Message], needed: set[str], what: str) -> None:

@@ -30,5 +30,15 @@ class EquivocationError(ProtocolError):
     """Members were shown different things, or one member signed two: whoever relays or signs is at fault."""
 
 
+class RepeatedError(EquivocationError):
+    """A member signed two messages where one has a place."""
+
+
+class MisplacedError(EquivocationError):
+    """A message where it has no place: out of order, again, or after one that is missing. Whoever orders the record is
+    at fault, or whoever shows it.
+    """
+
+
 class TranscriptError(ProtocolError):
     """A transcript that is not as its party signed it."""
