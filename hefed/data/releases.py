@@ -37,16 +37,6 @@ class Difference:
     words: str
     """For the people of the region; may tell how many of its patients."""
 
-    @property
-    def public(self) -> str:
-        """For the analyst: no number."""
-        what = {
-            "region": "of fewer regions than a study here must have",
-            "patients": "of fewer patients than a study here must have",
-            "variable": "what one variable adds",
-        }[self.kind]
-        return f"with {self.earlier.title}, which it took part in, this study would tell {what}"
-
 
 def differences(study: Study, rows: int | None, earlier: Iterable[Earlier], fewest: int) -> list[Difference]:
     """Everything that the study could be subtracted from. `rows` are those that it would use here, None as long as the
@@ -56,33 +46,33 @@ def differences(study: Study, rows: int | None, earlier: Iterable[Earlier], fewe
 
 
 def refused(found: Sequence[Difference], kinds: Sequence[DifferenceKind]) -> list[str]:
-    """Reasons to refuse, in words for the analyst."""
-    return [f"the policy here refuses it: {one.public}" for one in found if one.kind in kinds]
+    """A reason to refuse, if there is one, in words for the analyst: neither which study nor what would be left."""
+    words = "the policy here refuses it: it could be subtracted from a study that the region took part in before"
+    return [words] if any(one.kind in kinds for one in found) else []
 
 
 def _difference(study: Study, rows: int | None, earlier: Earlier, fewest: int) -> Difference | None:
     now, then = set(study.contributors), set(earlier.study.contributors)
     if now != then:
         left = sorted(now ^ then)
-        nested = now < then or now > then
-        if not nested or len(left) >= study.security.min_contributors:
+        if len(left) >= study.security.min_contributors:
             return None
-        words = f"sums over the patients of {', '.join(left)} alone, by subtracting {earlier.title}"
+        less = f" less those of {', '.join(sorted(then - now))}" if now - then and then - now else ""
+        over = sorted(now - then) if less else left
+        words = f"sums over the patients of {', '.join(over)} alone{less}, by subtracting {earlier.title}"
         return Difference("region", earlier, words)
     apart = abs(rows - earlier.rows) if rows is not None and earlier.rows is not None else 0
     if 0 < apart < fewest:
         words = f"sums over {counted(apart, 'patient')} of this region, by subtracting {earlier.title}"
         return Difference("patients", earlier, words)
     columns = list(_apart(study, earlier.study))
-    if len(columns) == 1 and not apart:
-        words = f"what {quoted(columns[0])} adds, by comparing with {earlier.title}"
+    if 0 < len(columns) <= 2 and not apart:
+        words = f"what {' and '.join(map(quoted, columns))} add, by comparing with {earlier.title}"
         return Difference("variable", earlier, words)
     return None
 
 
 def _apart(study: Study, other: Study) -> Iterator[str]:
-    """The covariates that only one of two models has; none unless they are alike in all else."""
-    left, right = study.model.model_dump(), other.model.model_dump()
-    covariates = [set(model.pop("covariates")) for model in (left, right)]
-    if left == right:
-        yield from sorted(covariates[0] ^ covariates[1])
+    """The covariates that only one of two models has; none unless they have the same responses."""
+    if study.model.responses == other.model.responses:
+        yield from sorted(set(study.model.covariates) ^ set(other.model.covariates))

@@ -61,13 +61,15 @@ def _write_new(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[BinaryIO]:
-    """A new file that is there, flushed, once all has been written, and not at all otherwise. Raises NodeError when
-    there is one already or the disk refuses.
+def new_file(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
+    """A new file, for its owner only if it is to be, that is there, flushed, once all has been written, and not at all
+    otherwise. Raises NodeError when there is one already or the disk refuses.
     """
     partial = path.with_name(path.name + PARTIAL)
+    flags, mode = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600 if private else 0o644
     try:
-        with open(partial, "wb") as file:
+        partial.unlink(missing_ok=True)
+        with open(os.open(partial, flags, mode), "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

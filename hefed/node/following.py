@@ -120,6 +120,11 @@ def finding_of(board: Board, submission: Submission, lost: str = "") -> Finding:
     return finding
 
 
+def coefficients(study: Study) -> tuple[str, ...]:
+    """The names of a study's coefficients, in order."""
+    return (*([INTERCEPT] if study.model.kind == "logistic" else []), *study.model.covariates)
+
+
 def document_of(study: Study, board: Board, watcher: Watcher, finding: Finding) -> Document:
     """The content of `result.json`. Raises StudyFailedError when the finding is none of this model."""
     from hefed.node.work import fit_of
@@ -131,6 +136,6 @@ def document_of(study: Study, board: Board, watcher: Watcher, finding: Finding) 
         fit = fit_of(finding.document)
     except TypeError as error:
         raise StudyFailedError("what the readers report is not a result of this model", refused=False) from error
-    if fit.names != (*([INTERCEPT] if study.model.kind == "logistic" else []), *study.model.covariates):
+    if fit.names != coefficients(study):
         raise StudyFailedError("what the readers report has coefficients of another model", refused=False)
     return result_document(study, fit, encryption, watcher.rounds(board, finding))

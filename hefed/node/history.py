@@ -85,6 +85,7 @@ class History:
             raise
 
     def __enter__(self) -> "History":
+        self._rows("BEGIN")  # all that is read is of one moment
         return self
 
     def __exit__(self, *exception: object) -> None:

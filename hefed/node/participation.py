@@ -72,6 +72,11 @@ class Participation:
         return (self._member is not None and self._member.ended) or self.board.phase is Phase.ENDED
 
     @property
+    def was_closed(self) -> bool:
+        """Whether its readers closed it, with a result or an error."""
+        return self.board.outcome is not None and self.board.outcome.how in ("result", "error")
+
+    @property
     def title(self) -> str:
         """How people know the study: its name and the first digits of its hash."""
         known = self.board.phase is not Phase.INVITATION

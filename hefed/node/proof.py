@@ -17,6 +17,7 @@ from hefed.crypto.opening import Opening
 from hefed.node.errors import NodeError
 from hefed.node.federation import shown
 from hefed.node.files import new_file
+from hefed.node.following import coefficients
 from hefed.node.history import History
 from hefed.node.home import Home
 from hefed.node.transcripts import Sign, head_of
@@ -27,7 +28,6 @@ from hefed.protocol.board import Board
 from hefed.protocol.errors import ProtocolError
 from hefed.protocol.opened import (
     OpenedRounds,
-    decided,
     decision_salt,
     joined_decisions,
     round_digest,
@@ -85,7 +85,8 @@ def _followed(reader: ResultReader) -> tuple[Board, Sums]:
         board.post(recorded.message)
         if isinstance(recorded.message.content, m.Sum):
             attachments = [reader.attachment(recorded, i) for i in range(len(recorded.places))]
-            sums[recorded.message.content.round] = [data for data in attachments if data is not None]
+            kept = [data for data in attachments if data is not None]
+            sums[recorded.message.content.round] = kept if len(kept) == len(attachments) else []
     _require_closed(board)
     if not sums or (reader.is_full and len(reader.opened) != len(sums)) or not all(sums.values()):
         raise NotProvedError(f"{len(sums)} sums were given to readers, and the file does not have all of them")
@@ -111,7 +112,7 @@ class _Again:
 
 def _taken_again(board: Board, sums: Sums, opened: Sequence[bytes]) -> _Again:
     """Every step once more, from the opened sums: labels, V, decisions and result. Raises NotProvedError."""
-    work, salt = ModelWork("whoever verifies", board, None), b""
+    work = ModelWork("whoever verifies", board, None)
     rounds = OpenedRounds("whoever verifies", board, work)
     for record, packed in zip(board.rounds, opened, strict=False):
         label = rounds.label()
@@ -123,10 +124,9 @@ def _taken_again(board: Board, sums: Sums, opened: Sequence[bytes]) -> _Again:
         opening = Opening(board.precision, label)
         values = rounds.decoded(opening.open_again(packed), label)
         rounds.go_on(record, label, values, opening.digest, _checks(board, record, sums))
-        salt = decision_salt(opening.digest)
     if work.vector() is not None:
         raise NotProvedError("with these sums the model is not finished")
-    return _Again(work.finding(), decided(salt, work.decisions()[:-1]), rounds.previous, rounds.decisions_digest())
+    return _Again(work.finding(), rounds.decided, rounds.previous, rounds.decisions_digest())
 
 
 def _checks(board: Board, record: RoundRecord, sums: Sums) -> list[bytes]:
@@ -148,16 +148,21 @@ def _verify_published(reader: ResultReader, board: Board, sums: Sums) -> None:
     opened = reader.hashed or b""
     checks = [_checks(board, record, sums) for record in board.rounds[: len(sums)]]
     last = round_digest(board.rounds[len(sums) - 1], checks[-1], opened)
-    _compare(board, last, joined_decisions(reader.decided, decision_salt(opened), _last_decision(reader)))
+    _compare(board, last, joined_decisions(reader.decided, decision_salt(opened), _last_decision(reader, board)))
 
 
-def _last_decision(reader: ResultReader) -> str:
-    if reader.outcome == "error":
-        return f"error: {reader.document.get('words')}"
+def _last_decision(reader: ResultReader, board: Board) -> str:
+    """The last decision that a document stands for, if that says just what a study can find."""
+    document = reader.document
+    if reader.outcome == "error" and set(document) == {"words"}:
+        return f"error: {document['words']}"
     try:
-        return result_line(fit_of(reader.document))
-    except (TypeError, AttributeError, ValueError) as error:
+        fit = fit_of(document)
+    except TypeError as error:
         raise NotProvedError("the file's result does not have the form of one") from error
+    if fit.names != coefficients(board.study) or not fit.converged:
+        raise NotProvedError("the file's result has coefficients of another model, or did not converge")
+    return result_line(fit)
 
 
 def _compare(board: Board, last: bytes, decisions: bytes) -> None:
@@ -169,8 +174,9 @@ def _compare(board: Board, last: bytes, decisions: bytes) -> None:
 
 
 def _proved(reader: ResultReader, board: Board) -> list[str]:
+    approved = board.dealing.approvals if board.dealing else board.approvals
     proved = [
-        f"{_names(board.members)} approved the study and took part in it: their signatures are in the file",
+        f"{_names(approved)} approved the study and took part in it: their signatures are in the file",
         f"each sum is that of the contributions which {_names(board.study.contributors)} signed, by check values that "
         "they signed too",
         f"{_names(board.closings)} signed this {reader.outcome}, to the last bit",
@@ -186,7 +192,14 @@ def _taken(reader: ResultReader, board: Board) -> list[str]:
         "transcript shows that",
         "each region's numbers are those of its patients: on that region's word",
         "the keys are these members': compare the roster's fingerprint with them",
+        f"what was opened is what the encrypted sums hold: on the word of {_names(board.closings)}, who opened them",
     ]
+    alone = [record.number for record in board.rounds if record.sum is not None and not _confirmed(board, record)]
+    if alone:
+        taken.append(
+            f"in rounds {', '.join(map(str, alone))} a single keyholder could have shifted the sum: too few answered "
+            "to confirm each other"
+        )
     if not reader.is_full:
         taken.insert(
             0,
@@ -194,6 +207,12 @@ def _taken(reader: ResultReader, board: Board) -> list[str]:
             "file does not have the sums",
         )
     return taken
+
+
+def _confirmed(board: Board, record: RoundRecord) -> bool:
+    """Whether `threshold` holders of every share answered."""
+    answered = {board.dealt_keyholders.index(name) for name in record.answers}
+    return all(len(answered - set(subset)) >= board.threshold for subset in board.subsets)
 
 
 def _names(names: Iterable[str]) -> str:
@@ -228,7 +247,7 @@ def write_result_file(state: Path, head: Head, sign: Sign, to: Path) -> None:
             again = _taken_again(board, sums, opened)
         except (ProtocolError, CryptoError, NotProvedError) as error:
             raise NodeError(f"there is no result of that study in {shown(state)}: {error}") from error
-    with new_file(to) as file:
+    with new_file(to, private=True) as file:
         writer = ResultWriter(file, head)
         for one in entries:
             writer.add(*one)

@@ -292,6 +292,8 @@ class RegionNode:
             log.info("study %s has ended here; its keys are destroyed", running.title)
 
     def _end(self, study: bytes) -> None:
+        if not self._studies[study].was_closed:
+            self._store.forget_opened(study)
         self._store.end_study(study, time.time(), self._studies[study].outcome)
         del self._studies[study]
         self._one_ended = True

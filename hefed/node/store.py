@@ -336,6 +336,10 @@ class Store:
         """What a reader opened in a round; the same again after a restart."""
         self._write("INSERT OR REPLACE INTO opened VALUES (?, ?, ?)", study, number, packed)
 
+    def forget_opened(self, study: bytes) -> None:
+        """Of a study that ended without a result nothing can follow from what was opened."""
+        self._write("DELETE FROM opened WHERE study = ?", study)
+
     # --- what was sent
 
     def remember(

@@ -45,7 +45,7 @@ def sealed(path: Path, secret: bytes) -> bytes:
     NodeError when that home is not open.
     """
     home = _home(path)
-    if home is None or not is_protected(home):
+    if home is None or not (is_protected(home) or home.resolve() in _opened):
         return secret
     nonce = secrets.token_bytes(12)
     return SEALED + nonce + ChaCha20Poly1305(_key(home)).encrypt(nonce, secret, SEALED + path.name.encode())

@@ -7,17 +7,19 @@ said in `protocols/transcript.md`: what was encrypted, and what was opened.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from hefed.crypto.contribution import RunningSum, check_value
 from hefed.crypto.errors import CryptoError, MalformedError
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
 from hefed.protocol.errors import (
-    EquivocationError,
     MisplacedError,
     ProtocolError,
     RepeatedError,
+    SignatureError,
     TranscriptError,
+    UnfitError,
 )
 from hefed.protocol.messages import Message
 from hefed.protocol.opened import verified_checks
@@ -32,7 +34,7 @@ class Finding:
     """A broken rule, and the party that it names."""
 
     rule: str
-    """A short name: transcript, message, sum, check value, label, relay, signature, roster."""
+    """A short name: transcript, message, sum, check value, label, relay, signature."""
     party: str
     """Or several, with "or" between them, where it may be any of them."""
     where: str
@@ -53,8 +55,10 @@ class Release:
     readers: tuple[str, ...]
     at: float
     """When it was in the record, by the clock of the transcript's party."""
-    added_again: bool
-    """Whether the contributions were at hand, so that the sum was computed from them once more."""
+    verified: Literal["added", "checks", "no"]
+    """How the sum was verified: from the contributions, which were added once more; by the contributors' check values;
+    or not at all, as the transcript has neither.
+    """
     checked_again: tuple[str, ...]
     """The contributors whose check values were computed from their contributions once more."""
 
@@ -77,6 +81,11 @@ class Replayed:
     """Whether it was read to its signed end."""
     findings: list[Finding] = field(default_factory=list)
 
+    @property
+    def counts(self) -> bool:
+        """Whether its party signed it, and it begins as a record of this study does: what it shows is compared."""
+        return self.whole and self.board.phase is not Phase.INVITATION
+
 
 @dataclass
 class StudyAudit:
@@ -88,8 +97,8 @@ class StudyAudit:
 
     @property
     def board(self) -> Board:
-        """The longest record."""
-        return max(self.replayed, key=lambda one: len(one.digests)).board
+        """The longest record that counts."""
+        return max(self.replayed, key=lambda one: (one.counts, len(one.digests))).board
 
     @property
     def releases(self) -> list[Release]:
@@ -98,10 +107,7 @@ class StudyAudit:
         for one in self.replayed:
             for release in one.releases:
                 known = best.get(release.round)
-                if known is None or (release.added_again, release.checked_again) > (
-                    known.added_again,
-                    known.checked_again,
-                ):
+                if known is None or _weight(release) > _weight(known):
                     best[release.round] = release
         return [best[number] for number in sorted(best)]
 
@@ -134,16 +140,23 @@ class _Replay:
         self._contributions: dict[str, Recorded] = {}
         self._checked: set[str] = set()
         self._labels: set[bytes] = set()
+        self._own_labels: set[bytes] = set()
 
     def run(self) -> Replayed:
         seen, stopped = self._seen, False
+        if not self._reader.is_signed():
+            # Nothing of such a file is anybody's word: it may be made up, or altered on its way.
+            words = f"this file is not as {seen.party} signed it, if it ever did; nothing of it counts"
+            seen.findings.append(Finding("transcript", f"whoever handed in {seen.name}", seen.name, words))
+            return seen
         try:
             for recorded in self._reader:
-                seen.digests.append(recorded.message.digest)
                 body = recorded.message.body
-                seen.messages.append((body.sender, body.kind, body.previous))
                 if not stopped:
                     stopped = not self._post(recorded)
+                if body.study == seen.study:
+                    seen.digests.append(recorded.message.digest)
+                    seen.messages.append((body.sender, body.kind, body.previous))
             seen.unrecorded, seen.whole = tuple(self._reader.unrecorded), True
             self._look_at_unrecorded()
         except TranscriptError as error:
@@ -154,31 +167,34 @@ class _Replay:
         self._seen.findings.append(Finding(rule, party, f"{self._seen.name}, entry {number}", words))
 
     def _at_fault(self, sender: str, error: ProtocolError) -> str:
-        """Whom a broken rule names. What a message says is its signer's; where it stands is up to the aggregator, and
-        to whoever shows it. A member that says what others do not may have been shown other things.
+        """Whom a broken rule names: its signer alone where no record could hold that message. Where a message stands is
+        up to the aggregator and to whoever shows it; what does not fit the rest may be its signer's fault, or theirs.
         """
-        aggregator = self._board.roster.aggregator.name
+        aggregator, party = self._board.roster.aggregator.name, self._seen.party
         match error:
-            case RepeatedError():
-                named = [sender]
+            case UnfitError() | RepeatedError() | SignatureError():
+                return sender
             case MisplacedError():
-                named = [aggregator, self._seen.party]
-            case EquivocationError() if sender != aggregator:
-                named = [sender, aggregator]
+                return _any_of(aggregator, party)
             case _:
-                # What the aggregator says rests on entries before it, which whoever shows the record may hide.
-                named = [sender, self._seen.party] if sender == aggregator else [sender]
-        return _any_of(*named)
+                return _any_of(sender, aggregator, party)
 
     def _post(self, recorded: Recorded) -> bool:
         """Whether the record can be followed further."""
-        message, board = recorded.message, self._board
+        message, board, seen = recorded.message, self._board, self._seen
+        content = message.content
+        foreign = message.body.study != seen.study
+        if foreign or (isinstance(content, m.Invitation) and content.roster != seen.roster.digest):
+            what = "of another study" if foreign else "made under another roster"
+            self._find("message", seen.party, recorded.number, f"{seen.party} shows a message {what} in this one")
+            return False
+        for position in range(len(recorded.places)):
+            self._reader.attachment(recorded, position)  # it is the one that was signed, or this raises
         try:
             board.post(message)
         except ProtocolError as error:
             self._find("message", self._at_fault(message.sender, error), recorded.number, str(error))
             return False
-        content = message.content
         steps: dict[type[m.Content], Callable[[Recorded], None]] = {
             m.Contribution: self._contribution,
             m.Open: self._open,
@@ -199,6 +215,8 @@ class _Replay:
             self._labels.add(content.label)
             self._sum = self._total = None
             self._contributions, self._checked = {}, set()
+        if sender == self._seen.party:
+            self._own_labels.add(content.label)
         packed = self._reader.attachment(recorded, 0)
         if packed is None:
             return
@@ -249,8 +267,7 @@ class _Replay:
         content, sender = recorded.message.content, recorded.message.sender
         assert isinstance(content, m.Sum)  # noqa: S101  the caller looked
         record = self._board.rounds[content.round]
-        if self._total is None:
-            self._verify_by_check_values(recorded, record)
+        summed = self._total is None and self._verify_by_check_values(recorded, record)
         self._seen.releases.append(
             Release(
                 record.number,
@@ -260,7 +277,7 @@ class _Replay:
                 tuple(sorted(record.answers)),
                 tuple(sorted(self._board.study.readers)),
                 recorded.at,
-                self._total is not None,
+                "added" if self._total is not None else "checks" if summed else "no",
                 tuple(sorted(self._checked)),
             )
         )
@@ -268,11 +285,13 @@ class _Replay:
             words = f"{sender} closes round {record.number} with too few answers, or some are not shown"
             self._find("message", _any_of(sender, self._seen.party), recorded.number, words)
 
-    def _verify_by_check_values(self, recorded: Recorded, record: RoundRecord) -> None:
-        """Without the contributions, the signed check values still say whether this is their sum."""
+    def _verify_by_check_values(self, recorded: Recorded, record: RoundRecord) -> bool:
+        """Without the contributions, the signed check values still say whether this is their sum; False where the
+        transcript does not have it.
+        """
         attachments = [self._reader.attachment(recorded, i) for i in range(len(recorded.places))]
         if not attachments or any(data is None for data in attachments):
-            return
+            return False
         total, *gone = [data for data in attachments if data is not None]
         try:
             verified_checks(self._board.profile, record, total, gone)
@@ -281,14 +300,20 @@ class _Replay:
                 recorded.message.sender, *sorted(record.checks)
             )  # one of these may have signed a false one
             self._find("sum", either, recorded.number, f"round {record.number}: {error}")
+        return True
 
     def _look_at_unrecorded(self) -> None:
         """A message of the party's own that is not in the record must at least be its own, of this study, and go on
         from its last one.
         """
-        seen = self._seen
-        previous = self._board.last_digest.get(seen.party, m.ZERO_HASH)
+        seen, previous = self._seen, m.ZERO_HASH
+        for (sender, _, _), digest in zip(seen.messages, seen.digests, strict=True):
+            previous = digest if sender == seen.party else previous
         for message in seen.unrecorded:
+            if isinstance(message.content, m.Contribution) and message.content.label in self._own_labels:
+                words = f"{seen.party} encrypts a second time under a label, in a message that is not in the record"
+                self._find("label", seen.party, len(seen.digests), words)
+                return
             if (message.sender, message.body.study, message.body.previous) != (seen.party, seen.study, previous):
                 self._find(
                     "signature",
@@ -302,17 +327,11 @@ class _Replay:
 
 def _compared(replayed: list[Replayed]) -> Iterable[Finding]:
     """What two transcripts show that cannot both be: who relayed or signed two things."""
+    replayed = [one for one in replayed if one.counts]
+    if not replayed:
+        return
     first = max(replayed, key=lambda one: len(one.digests))
     for other in replayed:
-        if other.roster.digest != first.roster.digest:
-            yield Finding(
-                "roster",
-                other.party,
-                other.name,
-                f"{other.party} and {first.party} have different rosters: {other.roster.fingerprint} and "
-                f"{first.roster.fingerprint}",
-            )
-            continue
         pairs = zip(first.digests, other.digests, strict=False)
         place = next((i for i, (mine, its) in enumerate(pairs) if mine != its), None)
         if place is None:
@@ -334,6 +353,10 @@ def _split(first: Replayed, other: Replayed, place: int) -> Finding:
         f"{first.name} and {other.name}, entry {place}",
         f"two records of one study: {shown}",
     )
+
+
+def _weight(release: Release) -> tuple[int, int]:
+    return ("no", "checks", "added").index(release.verified), len(release.checked_again)
 
 
 def _any_of(*names: str) -> str:

@@ -25,6 +25,7 @@ from hefed.protocol.errors import (
     RepeatedError,
     SealError,
     SignatureError,
+    UnfitError,
 )
 from hefed.protocol.messages import Message
 from hefed.protocol.record import Outcome, RoundRecord
@@ -270,12 +271,12 @@ class Board:
             and (content.reading_key is not None) == (name in study.readers)
         )
         if not complete:
-            raise ProtocolError(f"the approval of {name} does not have what its part in the study needs, or has more")
+            raise UnfitError(f"the approval of {name} does not have what its part in the study needs, or has more")
         for public in (*content.dealing_keys.values(), *([content.reading_key] if content.reading_key else [])):
             try:
                 public_key(public)
             except SealError as error:
-                raise ProtocolError(f"the approval of {name} has {error}; {name} is at fault") from error
+                raise UnfitError(f"the approval of {name} has {error}; {name} is at fault") from error
         self.approvals[name] = message
         return False
 
@@ -304,7 +305,7 @@ class Board:
             raise ProtocolError(f"{message.sender} acknowledges deals that it was not part of")
         self._require_digests(content.deals, self.deals, set(self.study.contributors), "deals")
         if set(content.content_keys) != set(self.study.readers):
-            raise ProtocolError(f"the acknowledgement of {message.sender} does not give its content key to each reader")
+            raise UnfitError(f"the acknowledgement of {message.sender} does not give its content key to each reader")
         self.acknowledgements[message.sender] = message
         return False
 
@@ -333,12 +334,14 @@ class Board:
 
     def _on_contribution(self, message: Message, content: m.Contribution) -> bool:
         record = self.round
-        self._once(message.sender in record.contributions, message)
         if message.sender in self.closings:
             raise EquivocationError(f"{message.sender} closed the study and contributes all the same")
         sizes = [attachment.size for attachment in message.body.attachments]
-        if content.round != record.number or sizes != [self.profile.packed_size(content.values)]:
+        if sizes != [self.profile.packed_size(content.values)]:
+            raise UnfitError(f"the contribution of {message.sender} is not one for round {content.round}: its length")
+        if content.round != record.number:
             raise ProtocolError(f"the contribution of {message.sender} is not one for round {record.number}")
+        self._once(message.sender in record.contributions, message)
         if record.contributions and content != record.first:
             other = next(iter(record.contributions))
             raise EquivocationError(
@@ -373,7 +376,7 @@ class Board:
                 f"{message.sender} was shown another list of contributions in round {content.round}"
             )
         if len(content.value) != 24 * len(self.profile.primes):
-            raise ProtocolError(f"the check value of {message.sender} has a wrong length")
+            raise UnfitError(f"the check value of {message.sender} has a wrong length")
         if record.sum is None:
             record.checks[message.sender] = content
         return False

@@ -30,6 +30,10 @@ class EquivocationError(ProtocolError):
     """Members were shown different things, or one member signed two: whoever relays or signs is at fault."""
 
 
+class UnfitError(ProtocolError):
+    """A message that no record of its study could hold: its signer's fault alone."""
+
+
 class RepeatedError(EquivocationError):
     """A member signed two messages where one has a place."""
 

@@ -45,7 +45,7 @@ class OpenedRounds:
         self._name, self._board, self._work = name, board, work
         self._label: Label | None = None
         self._values = 0
-        self._decision_salt = b""
+        self._first_salt = self._decision_salt = b""
         self.previous = m.ZERO_HASH
         self.rounds_opened = 0
 
@@ -93,6 +93,8 @@ class OpenedRounds:
             self._work.step(total)
         self.previous = round_digest(record, checks, opened)
         self._decision_salt = decision_salt(opened)
+        if label.round == 0:
+            self._first_salt = decision_salt(opened)
         self.rounds_opened += 1
 
     def _require_known(self, label: Label, total: npt.NDArray[np.float64]) -> None:
@@ -110,8 +112,14 @@ class OpenedRounds:
         """Stands for the decisions of a model that is finished. The aggregator sees it and could try guesses of them,
         a small count of events say, but not of the last opened integers, whose noise is salt that only readers have.
         """
-        *earlier, last = self._work.decisions()
-        return joined_decisions(decided(self._decision_salt, earlier), self._decision_salt, last)
+        return joined_decisions(self.decided, self._decision_salt, self._work.decisions()[-1])
+
+    @property
+    def decided(self) -> bytes:
+        """Stands for all decisions before the last one, which are few and could be guessed. Its salt is of the known
+        answer's integers, so that it stays one where the hash of the last integers is shown.
+        """
+        return tagged_hash("decided", self._first_salt, *self._work.decisions()[:-1])
 
 
 def verified_checks(profile: Profile, record: RoundRecord, total: bytes, gone: Sequence[bytes]) -> list[bytes]:
@@ -137,11 +145,6 @@ def round_digest(record: RoundRecord, checks: Sequence[bytes], opened: bytes) ->
 def decision_salt(opened: bytes) -> bytes:
     """The salt, from the hash of the last opened integers."""
     return tagged_hash("decision salt", opened)
-
-
-def decided(salt: bytes, earlier: Sequence[str]) -> bytes:
-    """Stands for all decisions before the last one."""
-    return tagged_hash("decided", salt, *earlier)
 
 
 def joined_decisions(earlier: bytes, salt: bytes, last: str) -> bytes:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, BinaryIO, ClassVar, Literal
 from pydantic import Field
 
 from hefed.protocol.messages import Digest
-from hefed.protocol.transcript import Chained, TranscriptReader, TranscriptWriter
+from hefed.protocol.transcript import Chained, Recorded, TranscriptReader, TranscriptWriter
 
 FORMAT = "hefed/1 result"
 MOST_OPENED = 2**24
@@ -81,14 +81,29 @@ class ResultReader(TranscriptReader):
         """Whether the sums are in it."""
         return self.hashed is None
 
+    takes_unrecorded = False
+
+    @property
+    def takes_entries(self) -> bool:
+        """See `TranscriptReader`."""
+        return not self.opened and self.is_full and self.outcome is None
+
+    def admit(self, recorded: Recorded) -> None:
+        """See `TranscriptReader`: only sums have their attachments with them, and all of these."""
+        held = [place is not None for place in recorded.places]
+        if held != [recorded.message.body.kind == "sum"] * len(held):
+            raise self._altered("an entry has attachments that have no place here, or a sum lacks its own")
+
     def take(self, frame: Chained) -> None:
         """Called for each frame that no transcript has."""
+        if self.outcome is not None:
+            raise self._altered("it has no place here")
         match frame:
             case _Opened() if frame.opened == len(self.opened) and self.is_full:
                 self.opened.append(b"".join(self._pieces(frame.size)))
             case _Hashed() if self.is_full and not self.opened:
                 self.hashed = frame.hashed
-            case _Found() if self.outcome is None:
+            case _Found():
                 self.outcome, self.document = frame.outcome, frame.document
                 self.decided, self.versions = frame.decided, frame.versions
             case _:

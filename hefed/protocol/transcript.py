@@ -154,6 +154,30 @@ class TranscriptReader:
         except (ProtocolError, ValidationError) as error:
             raise self._altered(f"this is not the beginning of a {self.format.partition(' ')[2]}") from error
 
+    def is_signed(self) -> bool:
+        """Whether the file is, byte by byte, what its party signed. To be asked before anything of it is read."""
+        here, hashed, last = self._file.tell(), hashlib.sha256(), b""
+        self._file.seek(0)
+        while len(header := self._file.read(_LENGTH.size)) == _LENGTH.size:
+            hashed.update(last)
+            (size,) = _LENGTH.unpack(header)
+            frame = self._file.read(min(size, MOST))
+            if len(frame) != size:
+                break
+            last = header + frame
+        else:
+            self._file.seek(here)
+            return not header and self._is_end(last[_LENGTH.size :], hashed.digest())
+        self._file.seek(here)
+        return False
+
+    def _is_end(self, frame: bytes, before: bytes) -> bool:
+        try:
+            end = _End.model_validate(codec.decode(frame))
+        except (ProtocolError, ValidationError):
+            return False
+        return end.before == before and is_signed(self._identity, end.signature, STATEMENT, before)
+
     def __iter__(self) -> Iterator[Recorded]:
         """All entries; with the last one everything has been verified: form, chain, signature and end of the file, and
         each message's own signature. Attachments are as long as was signed, and are not looked into. Raises
@@ -167,11 +191,13 @@ class TranscriptReader:
                 raise self._altered("what stands before it is not what stood there")
             match frame:
                 case _Entry():
-                    if frame.number != expected or self.unrecorded:
+                    if frame.number != expected or not self.takes_entries:
                         raise self._altered(f"entry {frame.number} stands where entry {expected} belongs")
                     expected += 1
-                    yield self._entry(frame)
-                case _Unrecorded():
+                    recorded = self._entry(frame)
+                    self.admit(recorded)
+                    yield recorded
+                case _Unrecorded() if self.takes_unrecorded:
                     self.unrecorded.append(self._message(frame.unrecorded))
                 case _End():
                     if missing := self.missing():
@@ -208,6 +234,16 @@ class TranscriptReader:
                 f"{recorded.message.sender} is not what {recorded.message.sender} signed"
             )
         return data
+
+    @property
+    def takes_entries(self) -> bool:
+        """Whether an entry may come next."""
+        return not self.unrecorded
+
+    takes_unrecorded = True
+
+    def admit(self, recorded: Recorded) -> None:
+        """Called with each entry before it is given out."""
 
     def take(self, frame: Chained) -> None:
         """A frame that only another kind of file has."""

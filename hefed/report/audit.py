@@ -58,7 +58,7 @@ def _print_releases(releases: Sequence[Release], keyholders: Sequence[str], to: 
         )
     )
     table = Table(box=box.SIMPLE_HEAD if to.is_terminal else None)
-    for heading in ("round", "time", "what", "values", "opened by keyholders", "added again"):
+    for heading in ("round", "time", "what", "values", "opened by keyholders", "verified"):
         table.add_column(heading, justify="right" if heading in ("round", "values") else "left")
     for release in releases:
         table.add_row(
@@ -69,11 +69,12 @@ def _print_releases(releases: Sequence[Release], keyholders: Sequence[str], to: 
             Text(
                 f"all {len(keyholders)}" if set(release.keyholders) == set(keyholders) else _listed(release.keyholders)
             ),
-            "yes" if release.added_again else "no",
+            {"added": "added again", "checks": "by check values", "no": "no"}[release.verified],
         )
     to.print(table)
-    if not all(release.added_again for release in releases):
-        to.print(Text("Not added again: no transcript here holds those contributions; the aggregator's may."))
+    if not all(release.verified == "added" for release in releases):
+        words = "Not all was added again: that takes contributions, which only the aggregator's transcript can hold"
+        to.print(Text(f"{words}; what it leaves out cannot be looked at."))
 
 
 def _about(one: StudyAudit, board: Board, known: bool) -> list[str]:
@@ -155,7 +156,7 @@ def _study_document(one: StudyAudit) -> dict[str, Any]:
                 "keyholders": list(release.keyholders),
                 "readers": list(release.readers),
                 "at": datetime.fromtimestamp(release.at, UTC).isoformat(),
-                "added_again": release.added_again,
+                "verified": release.verified,
                 "checked_again": list(release.checked_again),
             }
             for release in one.releases

@@ -50,14 +50,17 @@ def test_programs_get_the_same(out: Path) -> None:
     assert (code, document["ok"], study["findings"], study["unfinished"]) == (0, True, [], None)
     assert [one["party"] for one in study["transcripts"]] == sorted(PARTIES)
     assert [one["round"] for one in study["releases"]] == list(range(11))
-    assert all(one["added_again"] and one["checked_again"] == list(REGIONS) for one in study["releases"])
+    assert all(one["verified"] == "added" and one["checked_again"] == list(REGIONS) for one in study["releases"])
     assert study["outcome"]["how"] == "result"
 
 
 def test_one_regions_transcript_alone_is_audited_too(out: Path) -> None:
     ended = hefed("audit", out / "transcripts" / "orebro.transcript")
     assert ended.code == 0
-    assert "Not added again: no transcript here holds those contributions" in " ".join(ended.out.split())
+    assert (
+        "Not all was added again: that takes contributions, which only the aggregator's transcript can hold"
+        in " ".join(ended.out.split())
+    )
 
 
 def test_an_altered_transcript_names_its_party(out: Path, tmp_path: Path) -> None:
@@ -68,11 +71,12 @@ def test_an_altered_transcript_names_its_party(out: Path, tmp_path: Path) -> Non
     path.write_bytes(data)
     ended = hefed("audit", tmp_path)
     assert ended.code == 1
-    assert "NOT WELL: 1 broken rule; the first names kronoberg." in ended.out
-    assert "Transcript of kronoberg:" in ended.out
+    assert "NOT WELL: 1 broken rule; the first names whoever handed in kronoberg.transcript." in ended.out
     code, document = audited(tmp_path)
     assert (code, document["ok"]) == (1, False)
-    assert [(one["rule"], one["party"]) for one in document["studies"][0]["findings"]] == [("transcript", "kronoberg")]
+    assert [(one["rule"], one["party"]) for one in document["studies"][0]["findings"]] == [
+        ("transcript", "whoever handed in kronoberg.transcript")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A result's file proves what its readers opened and signed; whatever else it says is refused."""
 
+import math
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -287,9 +288,79 @@ def test_any_changed_byte_is_found(published: bool, data: st.DataObject, finishe
 
 def test_a_sum_beyond_the_range_is_refused(finished: Federation) -> None:
     opened = dict(finished.parties["halland"].opened)
-    opened[2] = bytes([opened[2][0] ^ 1]) + opened[2][1:]  # modulo one prime only
+    values = 8 * len(opened[2]) // PRECISE.bits_per_value
+    residues = packing.residue_array(PRECISE, values)
+    residues[:, 0] = [math.prod(PRECISE.primes) // 2 % prime for prime in PRECISE.primes]  # as large as there is
+    opened[2] = packing.pack_array(PRECISE, residues, values)
     assert "outside the range of right sums" in refused(result_of(finished, opened=opened))
 
 
 def test_a_transcript_is_no_result(finished: Federation) -> None:
     assert "not the beginning of a result" in refused(written(finished, "halland"))
+
+
+# --- what the published form binds, and what a file may hold --------------------------------------
+
+
+def test_nothing_of_a_published_result_can_be_changed(finished: Federation) -> None:
+    document = honest(finished)["document"]
+    for changes in (
+        {"converged": False},
+        {"names": [*document["names"][:-1], "another"]},
+        {
+            "names": ["(Intercept) 0x1p0, 0x1p0; age"],
+            "estimate": document["estimate"][1:],
+            "std_error": document["std_error"][1:],
+        },
+        {"n": document["n"] + 1},
+        {"more": 1},
+    ):
+        assert refused(result_of(finished, published=True, document={**document, **changes}))
+
+
+def test_who_knows_the_hash_of_the_last_sum_cannot_try_guesses_of_earlier_decisions(finished: Federation) -> None:
+    """Their salt is of the known answer's integers, of which the published form shows nothing."""
+    opened = [tagged_hash("opened", packed) for packed in finished.parties["halland"].opened.values()]
+    decided = honest(finished)["decided"]
+    lines = decisions_of(finished)[:-1]
+    guesses = [tagged_hash("decided", tagged_hash("decision salt", one), *lines) for one in opened]
+    assert [guess == decided for guess in guesses] == [True] + [False] * (len(opened) - 1)
+
+
+def decisions_of(federation: Federation) -> tuple[str, ...]:
+    return tuple(federation.parties["halland"].machine.reader._work.decisions())
+
+
+@pytest.mark.parametrize("kind", ["contribution", "answer"])
+def test_a_file_holds_the_attachments_of_sums_and_no_others(kind: str, finished: Federation) -> None:
+    file = BytesIO()
+    writer = ResultWriter(file, Head("halland", finished.submission.study, finished.roster))
+    for number, entry in enumerate(finished.log):
+        writer.add(number, NOW, entry.message, entry.attachments if entry.message.body.kind in ("sum", kind) else ())
+    assert "has attachments that have no place here" in refused(file.getvalue())
+
+
+def test_nothing_stands_in_another_order(finished: Federation) -> None:
+    parts = frames(result_of(finished))
+    assert refused(b"".join([parts[0], parts[-2], *parts[1:-2], parts[-1]]))
+    file = BytesIO()
+    writer = ResultWriter(file, Head("halland", finished.submission.study, finished.roster))
+    writer.add_found("result", {}, bytes(32), {})
+    writer.add(0, NOW, finished.log[0].message, ())
+    assert "stands where entry 0 belongs" in refused(file.getvalue())
+    file = BytesIO()
+    writer = ResultWriter(file, Head("halland", finished.submission.study, finished.roster))
+    writer.add_unrecorded(finished.log[0].message.envelope)
+    assert "has no place here" in refused(file.getvalue())
+
+
+def test_only_who_approved_is_said_to_have_approved(tmp_path: Path) -> None:
+    federation = Federation(study_file(tmp_path / "study.toml"))
+    federation.leave_at("university", "approval")
+    federation.run(until=lambda one: one.now > NOW)
+    federation.now += federation.study.limits.wait + 1
+    federation.run(federation.coordinator.tick(federation.now, federation.present))
+    shown = verified(result_of(federation))
+    assert "university" in federation.board.members
+    assert not any("university" in words for words in shown.proved)
+    assert any("on the word of halland, kronoberg, orebro, who opened them" in words for words in shown.taken)

@@ -261,7 +261,7 @@ def test_the_transcripts_of_all_parties_are_well(done: tuple[Case, Outcome]) -> 
     assert {one.party for one in audited.replayed} == {"aggregator", *audited.board.study.members}
     assert all(one.whole and unfinished(one.board) is None for one in audited.replayed)
     assert len(audited.releases) == len(outcome.document["rounds"])
-    assert all(one.added_again and one.checked_again == one.contributors for one in audited.releases)
+    assert all(one.verified == "added" and one.checked_again == one.contributors for one in audited.releases)
 
 
 def test_the_result_proves_itself(done: tuple[Case, Outcome]) -> None:

@@ -70,14 +70,14 @@ def test_transcripts_of_all_parties_are_well(finished: Federation) -> None:
         assert release.contributors == REGIONS
         assert release.readers == REGIONS
         assert set(release.keyholders) == {*REGIONS, "university"}
-        assert release.added_again
+        assert release.verified == "added"
         assert release.checked_again == REGIONS
 
 
 def test_one_region_alone_sees_by_the_check_values_that_a_sum_is_right(finished: Federation) -> None:
     found = audited(written(finished, "halland"))
     assert found.findings == []
-    assert not any(release.added_again for release in found.releases)
+    assert {release.verified for release in found.releases} == {"checks"}
 
 
 def test_a_study_under_way_is_well_and_says_what_it_waits_for(finished: Federation) -> None:
@@ -208,7 +208,10 @@ def test_who_says_other_than_the_rest_may_have_been_shown_other_things(finished:
     other = finished.log[at].message.content.model_copy(update={"list": bytes(32)})
     said = signed(finished, "orebro", other, finished.log[at].message.body.previous)
     finding = only(audited(written(finished, AGGREGATOR, [*finished.log[:at], said])))
-    assert (finding.rule, finding.party) == ("message", f"orebro or {AGGREGATOR}")
+    assert (finding.rule, finding.party) == (
+        "message",
+        f"orebro or {AGGREGATOR}",
+    )  # and it is the aggregator's own transcript
 
 
 def test_a_message_that_only_another_may_send_is_its_signers_fault(finished: Federation) -> None:
@@ -319,10 +322,76 @@ def test_an_altered_attachment_is_the_fault_of_whose_transcript_it_is(finished: 
     assert (finding.rule, finding.party) == ("transcript", AGGREGATOR)
 
 
-def test_members_with_different_rosters_are_named(finished: Federation) -> None:
+def test_a_record_under_another_roster_is_the_fault_of_whoever_shows_it(finished: Federation) -> None:
     renamed = finished.roster.of("test", 2, finished.roster.members)
-    found = audited(written(finished, "halland"), written(finished, "orebro", [], roster=renamed))
-    assert (only(found).rule, only(found).party) == ("roster", "orebro")
+    found = audited(written(finished, "halland"), written(finished, "orebro", roster=renamed))
+    assert (only(found).rule, only(found).party) == ("message", "orebro")
+    assert "under another roster" in only(found).words
+
+
+def test_a_message_of_another_study_is_the_fault_of_whoever_shows_it(finished: Federation) -> None:
+    message = finished.signers["halland"].sign(
+        m.Refusal(words="another study's"), federation="test", study=bytes(32), sender="halland", previous=m.ZERO_HASH
+    )
+    at = place(finished.log, "approval", sender="halland")
+    found = audited(written(finished, "orebro", [*finished.log[:at], Entry(message)]), written(finished, "halland"))
+    assert [(finding.rule, finding.party) for finding in found.findings] == [("message", "orebro")]
+
+
+def test_a_file_that_nobody_signed_frames_nobody(finished: Federation) -> None:
+    invented = bytearray(written(finished, "halland", list(reversed(finished.log)), signer=finished.signers["orebro"]))
+    honest = [written(finished, name) for name in (AGGREGATOR, "kronoberg")]
+    found = audited(bytes(invented), *honest)
+    assert [(finding.rule, finding.party) for finding in found.findings] == [("transcript", "whoever handed in file 0")]
+    assert found.board.outcome is not None  # what others show still counts
+    first = place(finished.log, "contribution", 1)
+    swapped = [*finished.log[:first], finished.log[first + 1], finished.log[first]]
+    found = audited(bytes(invented), honest[0], written(finished, "orebro", swapped))
+    assert ("relay", f"{AGGREGATOR} or orebro") in [(one.rule, one.party) for one in found.findings]
+
+
+def test_a_question_that_was_hidden_frames_no_keyholder(finished: Federation) -> None:
+    at = place(finished.log, "answer", 1, "orebro")
+    content = finished.log[at].message.content.model_copy(update={"attempt": 2})
+    said = signed(finished, "orebro", content, finished.log[at].message.body.previous, *finished.log[at].attachments)
+    finding = only(audited(written(finished, "halland", [*finished.log[:at], said])))
+    assert (finding.rule, finding.party) == ("message", f"orebro or {AGGREGATOR} or halland")
+
+
+def test_a_refusal_after_what_the_aggregator_held_back_frames_nobody(finished: Federation) -> None:
+    """The record breaks a rule, then comes halland's own check, and its refusal never comes back."""
+    opening, check = place(finished.log, "open", 1), place(finished.log, "check", 1, "halland")
+    bad = finished.log[opening].message.content.model_copy(update={"keyholders": []})
+    entries = [
+        *finished.log[:opening],
+        signed(finished, AGGREGATOR, bad, finished.log[opening].message.body.previous),
+        finished.log[check],
+    ]
+    refusal = signed(finished, "halland", m.Refusal(words="no"), finished.log[check].message.digest).message
+    finding = only(audited(written(finished, "halland", entries, unrecorded=[refusal])))
+    assert (finding.rule, finding.party) == ("message", f"{AGGREGATOR} or halland")
+
+
+def test_a_second_vector_under_a_label_is_found_beside_the_record_too(finished: Federation) -> None:
+    last = place(finished.log, "contribution", 1, "halland")
+    again = signed(
+        finished,
+        "halland",
+        finished.log[last].message.content,
+        finished.log[last].message.digest,
+        flipped(finished.log[last].attachments[0]),
+    ).message
+    finding = only(audited(written(finished, "halland", finished.log[: last + 1], unrecorded=[again])))
+    assert (finding.rule, finding.party) == ("label", "halland")
+
+
+@pytest.mark.parametrize("kind", ["answer", "sum"])
+def test_every_attachment_that_is_kept_is_the_signed_one(kind: str, finished: Federation) -> None:
+    at = place(finished.log, kind, 1)
+    honest = finished.log[at]
+    altered = Entry(honest.message, (flipped(honest.attachments[0]), *honest.attachments[1:]))
+    finding = only(audited(written(finished, "halland", [*finished.log[:at], altered])))
+    assert (finding.rule, finding.party) == ("transcript", "halland")
 
 
 def test_the_audit_of_two_studies_keeps_them_apart(finished: Federation, tmp_path_factory: Any) -> None:

@@ -40,7 +40,7 @@ def test_the_auditor_names_rule_and_party(case: dict[str, Any]) -> None:
     assert [[finding.rule, finding.party] for finding in found.findings] == case["findings"]
     if not case["findings"]:
         assert [release.round for release in found.releases] == [0]
-        assert found.releases[0].added_again
+        assert found.releases[0].verified == "added"
 
 
 def test_the_vectors_are_all_that_is_made() -> None:
