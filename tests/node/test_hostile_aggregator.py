@@ -64,6 +64,8 @@ class FakeLink:
 class ErringWork:
     """A model that divides by zero as soon as it is asked for anything."""
 
+    rows = None
+
     def commitment(self, salt: bytes) -> bytes:
         age = "forty" + "three"
         raise ZeroDivisionError(f"a patient of {age} years")
