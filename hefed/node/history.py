@@ -7,7 +7,7 @@ read is shown as that. Must not write, and must not bring an older state up.
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,11 +85,19 @@ class History:
             raise
 
     def __enter__(self) -> "History":
-        self._rows("BEGIN")  # all that is read is of one moment
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._db.close()
+
+    @contextmanager
+    def at_one_moment(self) -> Iterator[None]:
+        """What is read within is of one moment. Keep it short: meanwhile the write-ahead log is not folded."""
+        self._rows("BEGIN")
+        try:
+            yield
+        finally:
+            self._rows("ROLLBACK")
 
     def studies(self, own_name: str | None = None) -> Iterator[StudyHistory]:
         """Every study in the order in which they began. `own_name` is given for an aggregator: what it says is not

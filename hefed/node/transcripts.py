@@ -30,7 +30,7 @@ def write_transcript(state: Path, head: Head, sign: Sign, to: Path) -> None:
     Raises NodeError when there is such a file, when nothing is kept of the study, or when the disk refuses.
     """
     try:
-        with new_file(to) as file, History(state) as history:
+        with new_file(to) as file, History(state) as history, history.at_one_moment():
             writer, entries = TranscriptWriter(file, head), 0
             for entry in history.record(head.study):
                 writer.add(entry.number, entry.at, m.read_message(entry.envelope, head.roster), entry.attachments)
