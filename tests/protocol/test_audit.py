@@ -410,3 +410,21 @@ def test_the_audit_of_two_studies_keeps_them_apart(finished: Federation, tmp_pat
     found = audit((name, TranscriptReader(BytesIO(make()))) for name, make in transcripts)
     assert [one.study for one in found] == [finished.submission.study, second.submission.study]
     assert not any(one.findings for one in found)
+
+
+def test_a_message_that_its_sender_did_not_sign_is_the_fault_of_whoever_signed_the_transcript(
+    finished: Federation,
+) -> None:
+    at = place(finished.log, "contribution", 1, "halland")
+    honest = finished.log[at].message
+    forged = m.Message(honest.body, honest.content, honest.envelope[:-1] + bytes([honest.envelope[-1] ^ 1]), b"")
+    finding = only(audited(written(finished, "orebro", [*finished.log[:at], Entry(forged)])))
+    assert (finding.rule, finding.party) == ("transcript", "orebro")
+
+
+def test_where_a_message_stands_is_up_to_the_aggregator_and_to_whoever_shows_it(finished: Federation) -> None:
+    left_out = place(finished.log, "deal", sender="halland")
+    entries = [entry for i, entry in enumerate(finished.log) if i != left_out]
+    for party, named in ((AGGREGATOR, AGGREGATOR), ("orebro", f"{AGGREGATOR} or orebro")):
+        finding = only(audited(written(finished, party, entries)))
+        assert (finding.rule, finding.party) == ("message", named)

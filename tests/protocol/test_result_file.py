@@ -130,3 +130,13 @@ def test_no_kind_of_file_drops_a_frame_that_it_names(finished: Federation) -> No
 
     with pytest.raises(AssertionError, match="hashed"):
         list(Forgetful(BytesIO(result(finished, hashed, found))))
+
+
+def test_only_sums_have_their_attachments_with_them(finished: Federation) -> None:
+    for kind, held in (("contribution", True), ("sum", False)):
+        entry = next(one for one in finished.log if one.message.body.kind == kind)
+        file = BytesIO()
+        writer = ResultWriter(file, Head("halland", finished.submission.study, finished.roster))
+        writer.add(0, NOW, entry.message, entry.attachments if held else ())
+        with pytest.raises(TranscriptError, match="has attachments that have no place here, or a sum lacks its own"):
+            list(ResultReader(BytesIO(file.getvalue())))

@@ -182,3 +182,19 @@ def test_an_attachment_that_its_party_altered_is_found(finished: Federation) -> 
     recorded = next(iter(reader))
     with pytest.raises(TranscriptError, match=f"is not what {contribution.message.sender} signed"):
         reader.attachment(recorded, 0)
+
+
+def test_only_the_whole_file_is_what_its_party_signed(finished: Federation, whole: bytes) -> None:
+    def signed(data: bytes) -> bool:
+        return TranscriptReader(BytesIO(data)).is_signed()
+
+    parts = frames(whole)
+    assert signed(whole)
+    assert not signed(whole[:-1])
+    assert not signed(whole + b"\0")
+    assert not signed(b"".join(parts[:-1]))
+    assert not signed(b"".join([*parts[:-1], (3).to_bytes(4, "little") + b"end"]))
+    assert not signed(b"".join([*parts[:-2], parts[-1]]))
+    assert not signed(whole[: len(parts[0]) + 2])
+    assert not signed(written(finished, "halland", signer=finished.signers["orebro"]))
+    assert not signed(b"".join([*parts[:-1], (t.MOST + 1).to_bytes(4, "little"), bytes(t.MOST + 1)]))
