@@ -164,7 +164,8 @@ def test_neither_service_can_read_the_others_state(running: Machine) -> None:
 def test_the_log_is_json_and_nothing_else(running: Machine) -> None:
     lines = [json.loads(line) for line in log(running, NODE).splitlines()]
     assert {"time", "level", "logger", "words"} <= set(lines[0])
-    assert {line["level"] for line in lines} == {"info"}
+    assert {line["level"] for line in lines} <= {"info", "warning"}  # it may start before the aggregator listens
+    assert "info" in {line["level"] for line in lines}
 
 
 def metrics(machine: Machine, port: int) -> dict[tuple[str, ...], float]:
