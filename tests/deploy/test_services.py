@@ -25,6 +25,9 @@ PORT = 9464
 CONNECTED = "hefed_member_connected"
 PRIVATE = ("/tmp", "/var/tmp")  # noqa: S108  the service's own
 
+BUSY = re.compile("nothing listens at|does not answer|is cut and is being made again|has not greeted")
+"""What a node may warn of where the aggregator starts later than it, or slowly."""
+
 needs_analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 
 
@@ -164,8 +167,8 @@ def test_neither_service_can_read_the_others_state(running: Machine) -> None:
 def test_the_log_is_json_and_nothing_else(running: Machine) -> None:
     lines = [json.loads(line) for line in log(running, NODE).splitlines()]
     assert {"time", "level", "logger", "words"} <= set(lines[0])
-    assert {line["level"] for line in lines} <= {"info", "warning"}  # it may start before the aggregator listens
-    assert "info" in {line["level"] for line in lines}
+    others = [line["words"] for line in lines if line["level"] != "info"]
+    assert [words for words in others if not BUSY.search(words)] == []
 
 
 def metrics(machine: Machine, port: int) -> dict[tuple[str, ...], float]:

@@ -22,7 +22,7 @@ from tests.node.soaking import AGGREGATOR, ANALYST, Disturber, Federation, Submi
 
 SEED = int(os.environ.get("HEFED_SOAK_SEED", "20261126"))
 SPARED = "kronoberg"
-IN_SEQUENCE, AT_ONCE, CALM = int(os.environ.get("HEFED_SOAK_STUDIES", "12")), 4, 3
+IN_SEQUENCE, AT_ONCE, CALM = 20, 5, 3
 LONGEST = 400.0
 """Seconds that a study may take on a machine with much else to do; bounds hanging only."""
 GROWTH_MB, TREND_MB = 5.0, 0.15
@@ -179,11 +179,11 @@ def test_every_message_was_sent_once_as_it_was_stored(soak: Soak) -> None:
 
 
 def test_enough_went_wrong(soak: Soak) -> None:
-    assert sum(count for what, count in soak.counts.items() if what.startswith("kills of ")) >= IN_SEQUENCE // 2
-    assert soak.counts["kills of aggregator"] >= 1
-    assert soak.counts["kills of submissions"] >= 1
-    assert soak.counts["cuts"] >= IN_SEQUENCE // 2
-    assert soak.counts["stops"] >= IN_SEQUENCE // 4
+    assert sum(count for what, count in soak.counts.items() if what.startswith("kills of ")) >= 10
+    assert soak.counts["kills of aggregator"] >= 2
+    assert soak.counts["kills of submissions"] >= 2
+    assert soak.counts["cuts"] >= 10
+    assert soak.counts["stops"] >= 5
     assert soak.before[SPARED].pid == soak.after[SPARED].pid
     assert soak.before[AGGREGATOR].pid == soak.middle[AGGREGATOR].pid != soak.after[AGGREGATOR].pid
 
