@@ -5,7 +5,7 @@ kept, sums and check values are computed again; then the transcripts are compare
 said in `protocols/transcript.md`: what was encrypted, and what was opened.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -195,20 +195,21 @@ class _Replay:
         except ProtocolError as error:
             self._find("message", self._at_fault(message.sender, error), recorded.number, str(error))
             return False
-        steps: dict[type[m.Content], Callable[[Recorded], None]] = {
-            m.Contribution: self._contribution,
-            m.Open: self._open,
-            m.Check: self._check,
-            m.Sum: self._sum_up,
-        }
-        step = steps.get(type(content))
-        if step is not None:
-            step(recorded)
+        match content:
+            case m.Contribution():
+                self._contribution(recorded, content)
+            case m.Open():
+                self._open(recorded, content)
+            case m.Check():
+                self._check(recorded, content)
+            case m.Sum():
+                self._sum_up(recorded, content)
+            case _:
+                pass  # the board has looked at all that there is of it
         return True
 
-    def _contribution(self, recorded: Recorded) -> None:
-        board, content, sender = self._board, recorded.message.content, recorded.message.sender
-        assert isinstance(content, m.Contribution)  # noqa: S101  the caller looked
+    def _contribution(self, recorded: Recorded, content: m.Contribution) -> None:
+        board, sender = self._board, recorded.message.sender
         if len(board.round.contributions) == 1:
             if content.label in self._labels:
                 self._find("label", sender, recorded.number, f"{sender} encrypts a second time under a label")
@@ -228,9 +229,8 @@ class _Replay:
         except MalformedError as error:
             self._find("message", sender, recorded.number, f"the contribution of {sender} is malformed: {error}")
 
-    def _open(self, recorded: Recorded) -> None:
-        content, record = recorded.message.content, self._board.round
-        assert isinstance(content, m.Open)  # noqa: S101  the caller looked
+    def _open(self, recorded: Recorded, content: m.Open) -> None:
+        record = self._board.round
         if self._sum is not None and self._sum.count == len(record.contributions) and len(record.opens) == 1:
             self._total = self._sum.packed()
             if m.Attachment.of(self._total).sha256 != content.total:
@@ -242,9 +242,8 @@ class _Replay:
                     "contributions",
                 )
 
-    def _check(self, recorded: Recorded) -> None:
-        content, sender = recorded.message.content, recorded.message.sender
-        assert isinstance(content, m.Check)  # noqa: S101  the caller looked
+    def _check(self, recorded: Recorded, content: m.Check) -> None:
+        sender = recorded.message.sender
         record = self._board.rounds[content.round]
         if record.sum is not None or sender not in self._contributions:
             return
@@ -263,9 +262,8 @@ class _Replay:
                 f"the check value that {sender} signed in round {record.number} is not that of its contribution",
             )
 
-    def _sum_up(self, recorded: Recorded) -> None:
-        content, sender = recorded.message.content, recorded.message.sender
-        assert isinstance(content, m.Sum)  # noqa: S101  the caller looked
+    def _sum_up(self, recorded: Recorded, content: m.Sum) -> None:
+        sender = recorded.message.sender
         record = self._board.rounds[content.round]
         summed = self._total is None and self._verify_by_check_values(recorded, record)
         self._seen.releases.append(
