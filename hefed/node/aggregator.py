@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ import zmq
 
 from hefed.crypto.errors import CryptoError
 from hefed.node.connections import Connection, Connections, Greetings
+from hefed.node.frames import Link, together
 from hefed.node.handshake import OURS, RosterState, Versions, asked_for, differing_rosters, turned_away, welcome
 from hefed.node.identity import Identity
 from hefed.node.lifeline import Lifeline
@@ -350,25 +351,30 @@ class AggregatorNode:
             self._catch_up(study, self._records[study], connections)
 
     def _catch_up(self, study: bytes, record: _Record, behind: list[Connection]) -> None:
-        """Entry after entry, each read once for all who are at it; who takes no more for now is left out."""
-        for number in range(min(one.next[study] for one in behind), record.shown):
-            at_it = [one for one in behind if one.next[study] == number]
-            if not at_it:
-                continue
-            entry = self._store.bare_entry(study, number)
-            header = {"type": "entry", "study": study, "number": number}
-            for whole in (False, True):
-                some = [one for one in at_it if delivers_attachments(record.board, entry.kind, one.name) is whole]
-                attachments = self._shelf.attachments(study, number) if whole and some else ()
-                size = len(entry.envelope) + sum(map(len, attachments))
-                taken = self._link.send_all([one.key for one in some], header, entry.envelope, *attachments)
-                for one, sent in zip(some, taken, strict=True):
+        """What leaves together is read once for all who are at it; who takes no more for now is left out."""
+        readers = record.board.study.readers
+        while behind:
+            first = min(one.next[study] for one in behind)
+            for reads in (False, True):
+                at_it = [one for one in behind if one.next[study] == first and (one.name in readers) is reads]
+                if not at_it:
+                    continue
+                some = next(together(self._entries(study, record, first, at_it[0].name)))
+                for one, sent in zip(at_it, self._link.send_all([one.key for one in at_it], *some), strict=True):
                     if sent:
-                        one.next[study] = number + 1
-                        self._messages += 1
-                        self._bytes += size
-                    else:
+                        one.next[study] = first + len(some)
+                        self._messages += len(some)
+                        self._bytes += sum(len(frame) for _, frames in some for frame in frames)
+                    if not sent or one.next[study] == record.shown:
                         behind.remove(one)
+
+    def _entries(self, study: bytes, record: _Record, first: int, recipient: str) -> Iterator[Link]:
+        """The entries that may leave, from the first on, as one of those who are at it gets them."""
+        for number in range(first, record.shown):
+            entry = self._store.bare_entry(study, number)
+            whole = delivers_attachments(record.board, entry.kind, recipient)
+            attachments = self._shelf.attachments(study, number) if whole else ()
+            yield {"type": "entry", "study": study, "number": number}, (entry.envelope, *attachments)
 
     # --- for people ---------------------------------------------------------------------------------------------------
 

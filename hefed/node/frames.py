@@ -1,4 +1,5 @@
-"""How a message lies in ZeroMQ's frames: a small CBOR header, then the envelope and attachments in pieces.
+"""How messages lie in ZeroMQ's frames: a small CBOR header, then the envelope and attachments in pieces; or, when
+several leave together, their headers in one array, then the envelopes and attachments of all in that order.
 
 A peer is alive while whole frames come from it, and on a slow line a long attachment in one frame would take longer
 than a dead peer's silence: it would be cut off and begun again for ever. So nothing is longer than a piece, which also
@@ -6,7 +7,7 @@ is all that anybody can make the other end take in one go. What comes is hostile
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import zmq
@@ -18,13 +19,20 @@ from hefed.protocol.errors import EncodingError
 PIECE = 2**17
 """Bytes of a piece; at 25 kB/s it takes less time than a silence that counts as the peer's end."""
 MAX_FRAMES = 1100
-"""Envelope and attachments of one message."""
+"""Envelopes and attachments of messages that come together."""
 MAX_HEADER = 2**18
 """Bytes of a header; a welcome to a hello that asks for as many studies as it may is the longest."""
 MAX_PARTS = 1 + MAX_FRAMES + MOST // PIECE
-"""Of ZeroMQ's frames for one message."""
+"""Of ZeroMQ's frames for messages that come together."""
 MAX_PART = 2**21
 """Bytes of one of ZeroMQ's frames, before and after it is known whose."""
+MAX_TOGETHER = 64
+"""Messages that may leave together."""
+TOGETHER = PIECE
+"""Bytes from which a message leaves alone: what is long gains nothing, and others would wait for it."""
+
+Link = tuple[dict[str, Any], tuple[bytes, ...]]
+"""A message of the link: its header, and the envelope and attachments behind it."""
 
 
 class Incoming:
@@ -54,33 +62,67 @@ class Incoming:
         return None
 
 
-def parts_of(header: dict[str, Any], frames: Sequence[bytes]) -> list[zmq.Frame]:
-    """What goes over the wire. The frames' memory is shared, not copied."""
-    if frames:
-        header = {**header, "sizes": [len(frame) for frame in frames]}
-    parts = [zmq.Frame(codec.encode(header))]
-    for frame in frames:
-        view = memoryview(frame)
-        parts += [zmq.Frame(view[start : start + PIECE], copy=False) for start in range(0, len(view) or 1, PIECE)]
+def together(messages: Iterable[Link]) -> Iterator[list[Link]]:
+    """The messages, in order, in lists of those that leave together."""
+    some: list[Link] = []
+    size = 0
+    for message in messages:
+        own = sum(map(len, message[1]))
+        if some and (size + own > TOGETHER or len(some) == MAX_TOGETHER):
+            yield some
+            some, size = [], 0
+        some.append(message)
+        size += own
+    if some:
+        yield some
+
+
+def parts_of(*messages: Link) -> list[zmq.Frame]:
+    """What goes over the wire for messages that leave together. The memory of long frames is shared, not copied."""
+    headers = [
+        {**header, "sizes": [len(frame) for frame in frames]} if frames else header for header, frames in messages
+    ]
+    parts = [zmq.Frame(codec.encode(headers if len(headers) > 1 else headers[0]))]
+    for _, frames in messages:
+        for frame in frames:
+            if len(frame) < PIECE:
+                parts.append(zmq.Frame(frame, copy=True))
+                continue
+            view = memoryview(frame)
+            parts += [zmq.Frame(view[start : start + PIECE], copy=False) for start in range(0, len(view), PIECE)]
     return parts
 
 
-def message_of(parts: Sequence[zmq.Frame]) -> tuple[dict[str, Any], tuple[bytes, ...]] | None:
-    """Header and frames; None when the parts are not of our form."""
+def messages_of(parts: Sequence[zmq.Frame]) -> list[Link]:
+    """The messages that came together; none when the parts are not of our form."""
     if not 1 <= len(parts) <= MAX_PARTS or len(parts[0]) > MAX_HEADER:
-        return None
+        return []
     try:
-        header = codec.decode(parts[0].bytes)
+        plain = codec.decode(parts[0].bytes)
     except EncodingError:
-        return None
-    if not isinstance(header, dict) or not isinstance(header.get("type"), str):
-        return None
-    frames = _frames(header.pop("sizes", []), parts[1:])
-    return None if frames is None else (header, frames)
+        return []
+    headers = plain if isinstance(plain, list) and len(plain) > 1 else [plain]
+    if len(headers) > MAX_TOGETHER or not all(map(_is_header, headers)):
+        return []
+    sizes = [header.pop("sizes", []) for header in headers]
+    if not all(isinstance(own, list) for own in sizes):
+        return []
+    frames = _frames([size for own in sizes for size in own], parts[1:])
+    if frames is None:
+        return []
+    found, begin = [], 0
+    for header, own in zip(headers, sizes, strict=True):
+        found.append((header, frames[begin : begin + len(own)]))
+        begin += len(own)
+    return found
 
 
-def _frames(sizes: object, pieces: Sequence[zmq.Frame]) -> tuple[bytes, ...] | None:
-    if not isinstance(sizes, list) or len(sizes) > MAX_FRAMES:
+def _is_header(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("type"), str)
+
+
+def _frames(sizes: list[Any], pieces: Sequence[zmq.Frame]) -> tuple[bytes, ...] | None:
+    if len(sizes) > MAX_FRAMES:
         return None
     if not all(type(size) is int and 0 <= size <= MOST for size in sizes) or sum(sizes) > MOST:
         return None

@@ -1,7 +1,7 @@
 """When to stop: a signal, or the end of the process that started this one."""
 
 import os
-import selectors
+import select
 import signal
 import sys
 from types import FrameType
@@ -14,6 +14,9 @@ class Lifeline:
         """`follow_stdin`: whether standard input is a pipe held by a parent, whose death closes it, even by kill -9."""
         self._follow_stdin = follow_stdin
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._stdin = select.poll()
+        if follow_stdin:
+            self._stdin.register(sys.stdin.fileno(), select.POLLIN)
         self.cut = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
@@ -29,9 +32,6 @@ class Lifeline:
 
     def look(self) -> bool:
         """Whether it is time to stop."""
-        if self._follow_stdin and not self.cut:
-            with selectors.DefaultSelector() as selector:
-                selector.register(sys.stdin.fileno(), selectors.EVENT_READ)
-                if selector.select(0) and not os.read(sys.stdin.fileno(), 1024):
-                    self.cut = True
+        if self._follow_stdin and not self.cut and self._stdin.poll(0):
+            self.cut = not os.read(sys.stdin.fileno(), 1024)
         return self.cut

@@ -20,7 +20,7 @@ from zmq.utils.monitor import recv_monitor_message
 from hefed.node import trouble as t
 from hefed.node.dial import Dialler
 from hefed.node.errors import NodeError
-from hefed.node.frames import MAX_PART, Incoming, message_of, parts_of
+from hefed.node.frames import MAX_PART, Incoming, Link, messages_of, parts_of
 from hefed.node.handshake import (
     LINK_VERSION,
     PROTOCOLS,
@@ -139,9 +139,9 @@ class AggregatorLink:
                 continue
             self._traffic.took(descriptor, parts[1:])
             name = self._names.get(str(parts[-1].get("User-Id")).encode(), "")
-            message = message_of(parts[1:])
-            if name and message:
-                yield Received(*message, name, parts[0].bytes)
+            if name:
+                for message in messages_of(parts[1:]):
+                    yield Received(*message, name, parts[0].bytes)
 
     def _follow_connections(self) -> None:
         while self._monitor.poll(0):
@@ -157,12 +157,14 @@ class AggregatorLink:
         """True when handed over, False when the connection's queue is full, None when there is no such connection any
         more.
         """
-        (taken,) = self.send_all([connection], header, *frames)
+        (taken,) = self.send_all([connection], (header, frames))
         return taken
 
-    def send_all(self, connections: Sequence[bytes], header: dict[str, Any], *frames: bytes) -> list[bool | None]:
-        """The same to several connections. What is long lies in memory once, however many queues it waits in."""
-        parts = parts_of(header, frames) if connections else []
+    def send_all(self, connections: Sequence[bytes], *messages: Link) -> list[bool | None]:
+        """The same of messages that leave together, to several connections. What is long lies in memory once, however
+        many queues it waits in.
+        """
+        parts = parts_of(*messages)
         return [self._hand_over(connection, parts) for connection in connections]
 
     def _hand_over(self, connection: bytes, parts: list[zmq.Frame]) -> bool | None:
@@ -309,9 +311,9 @@ class MemberLink:
                 self._traffic.cut_off(self._dialler.descriptor)
                 continue
             self._traffic.took(self._dialler.descriptor, parts)
-            message = message_of(parts)
-            if message and self._note(message[0]):
-                yield Received(*message)
+            for message in messages_of(parts):
+                if self._note(message[0]):
+                    yield Received(*message)
 
     def _note(self, header: dict[str, Any]) -> bool:
         """Takes what concerns the link; False when the link's owner should not see it."""
@@ -332,7 +334,11 @@ class MemberLink:
 
     def send(self, header: dict[str, Any], *frames: bytes) -> bool:
         """False when there is no connection or its queue is full; what matters is sent again after a greeting."""
-        parts = parts_of(header, frames)
+        return self.send_all((header, frames))
+
+    def send_all(self, *messages: Link) -> bool:
+        """The same of messages that leave together."""
+        parts = parts_of(*messages)
         if not self.connected or not self._traffic.has_room(self._dialler.descriptor, parts):
             return False
         try:

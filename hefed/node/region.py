@@ -3,12 +3,13 @@
 import gc
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import zmq
 
 from hefed.node.consent import CLOCK_TOLERANCE, Consent
+from hefed.node.frames import Link, together
 from hefed.node.identity import Identity
 from hefed.node.invitation import is_asked, read_invitation, title, unfit
 from hefed.node.lifeline import Lifeline
@@ -278,18 +279,24 @@ class RegionNode:
         total = self._store.count_sent(study)
         if running.to_send < total:
             self._store.commit()
-        while self._welcome and running.to_send < total:
-            stored = self._store.sent(study, running.to_send)
-            header = {"type": "message", "study": study, "number": stored.number}
-            if not self._link.send(header, stored.envelope, *stored.attachments):
-                return
-            self._store.mark_left(study, stored.number, time.time(), self._roster.aggregator.name)
-            self._messages += 1
-            self._bytes += len(stored.envelope) + sum(map(len, stored.attachments))
-            running.to_send += 1
+        if self._welcome:
+            for some in together(self._to_send(running, total)):
+                if not self._link.send_all(*some):
+                    return
+                for header, frames in some:
+                    self._store.mark_left(study, header["number"], time.time(), self._roster.aggregator.name)
+                    self._messages += 1
+                    self._bytes += sum(map(len, frames))
+                    running.to_send += 1
         if running.ended and running.to_send >= total:
             self._end(study)
             log.info("study %s has ended here; its keys are destroyed", running.title)
+
+    def _to_send(self, running: Participation, total: int) -> Iterator[Link]:
+        for number in range(running.to_send, total):
+            stored = self._store.sent(running.study, number)
+            header = {"type": "message", "study": running.study, "number": number}
+            yield header, (stored.envelope, *stored.attachments)
 
     def _end(self, study: bytes) -> None:
         if not self._studies[study].was_closed:

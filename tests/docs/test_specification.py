@@ -170,7 +170,7 @@ def test_greetings_and_headers_of_messages_fit_the_page_s_schema(federation: Fed
     for header, message in headers:
         # Each by itself: of a choice, the checker takes an alternative with a group only when it is the first.
         schema = pycddl.Schema(f"top = {header['type']}\n" + grammar("messages.md", "cddl"))
-        encoded = frames.parts_of(header, message)[0].bytes
+        encoded = frames.parts_of((header, message))[0].bytes
         schema.validate_cbor(encoded)
         for other in (codec.decode(encoded) | {"more": 1}, codec.decode(encoded) | {"type": "beat"}):
             with pytest.raises(pycddl.ValidationError):

@@ -27,7 +27,7 @@ from hefed.data.settings import DataSettings
 from hefed.node import handshake, metrics
 from hefed.node.analyst import Submission
 from hefed.node.decision import Decision, Decisions
-from hefed.node.frames import message_of
+from hefed.node.frames import messages_of
 from hefed.node.identity import FILE as IDENTITY
 from hefed.node.identity import Identity
 from hefed.node.invitation import is_asked, read_invitation, title, unfit
@@ -223,18 +223,18 @@ def frames(data: bytes) -> object:
     parts = codec.decode(data)
     if not isinstance(parts, list) or not all(type(part) is bytes for part in parts):
         raise RefusedError("not frames at all")
-    message = message_of([zmq.Frame(part) for part in parts])
-    if message is None:
+    messages = messages_of([zmq.Frame(part) for part in parts])
+    if not messages:
         raise RefusedError("not of our form")
-    return message
+    return messages
 
 
 def greeting(data: bytes) -> object:
     """A header, read as a hello, a probe and a welcome."""
-    found = message_of([zmq.Frame(data)])
-    if found is None:
+    found = messages_of([zmq.Frame(data)])
+    if not found:
         raise RefusedError("no header")
-    header = found[0]
+    header = found[0][0]
     versions, welcome = handshake.Versions.read(header), handshake.Welcome.read(header)
     state = handshake.RosterState.read(header.get("roster"))
     words = handshake.differing_rosters("lund", handshake.RosterState.of(ROSTER), "aggregator", state)

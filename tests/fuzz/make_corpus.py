@@ -186,7 +186,9 @@ def link() -> None:
         write("greeting", name, codec.encode(header))
     entry = {"type": "entry", "study": study, "number": 4}
     for name, parts in (("beat", ()), ("entry", (b"envelope", b"")), ("long", (b"envelope", bytes(2**17 + 5)))):
-        write("frames", name, emit([part.bytes for part in parts_of(entry, parts)]))
+        write("frames", name, emit([part.bytes for part in parts_of((entry, parts))]))
+    some = [(entry, (b"envelope", b"")), (entry | {"number": 5}, (b"another",)), ({"type": "beat"}, ())]
+    write("frames", "together", emit([part.bytes for part in parts_of(*some)]))
     write("http-request", "metrics", b"GET /metrics HTTP/1.1\r\nHost: localhost: 9464\r\nAccept: */*\r\n\r\n")
     write("http-request", "names", b"GET /metrics?name[]=hefed_info HTTP/1.0\r\nAccept-Encoding: gzip\r\n\r\n")
     write("proxy-reply", "connected", b"\x05\x00" + b"\x05\x00\x00\x01" + bytes(6))

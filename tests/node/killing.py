@@ -19,6 +19,7 @@ from typing import Any
 
 from hefed.node import process, submit
 from hefed.node.errors import NodeError, StudyFailedError
+from hefed.node.frames import Link
 from hefed.node.identity import Identity
 from hefed.node.link import AggregatorLink, MemberLink, Received
 from hefed.node.store import Store
@@ -195,18 +196,19 @@ class Killer:
 
 def watch_sending(killer: Killer, name: str) -> None:
     """Has a member's link tell the killer of each message that leaves."""
-    send = MemberLink.send
+    send_all = MemberLink.send_all
 
-    def watched_send(self: MemberLink, header: dict[str, Any], *frames: bytes) -> bool:
-        is_message = header["type"] == "message"
-        if is_message:
+    def watched_send_all(self: MemberLink, *messages: Link) -> bool:
+        ours = [one for one in messages if one[0]["type"] == "message"]
+        for header, frames in ours:
             killer.pass_on(name, header, frames)
-        handed = send(self, header, *frames)
-        if handed and is_message:
-            killer.at("sent", frames[0], FLUSH)
+        handed = send_all(self, *messages)
+        if handed:
+            for _, frames in ours:
+                killer.at("sent", frames[0], FLUSH)
         return handed
 
-    MemberLink.send = watched_send  # type: ignore[method-assign]
+    MemberLink.send_all = watched_send_all  # type: ignore[method-assign]
 
 
 def watch_region(killer: Killer, name: str) -> None:
@@ -240,14 +242,13 @@ def watch_aggregator(killer: Killer) -> None:
         commit(self)
         killer.committed()
 
-    def watched_send_all(
-        self: AggregatorLink, connections: Sequence[bytes], header: dict[str, Any], *frames: bytes
-    ) -> list[bool | None]:
+    def watched_send_all(self: AggregatorLink, connections: Sequence[bytes], *messages: Link) -> list[bool | None]:
         handed: list[bool | None] = []
         for connection in connections:
-            handed += send_all(self, [connection], header, *frames)
-            if handed[-1] and header["type"] == "entry":
-                killer.told(frames[0])
+            handed += send_all(self, [connection], *messages)
+            for header, frames in messages:
+                if handed[-1] and header["type"] == "entry":
+                    killer.told(frames[0])
         return handed
 
     held: list[Received] = []

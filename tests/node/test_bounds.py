@@ -70,7 +70,7 @@ def pairs() -> Iterator[list[Pair]]:
 
 
 def parts(frames: int) -> list[zmq.Frame]:
-    return parts_of({"type": "message"}, [PIECE] * frames)
+    return parts_of(({"type": "message"}, (PIECE,) * frames))
 
 
 def test_a_member_whose_message_is_longer_than_any_is_cut_off(pairs: list[Pair]) -> None:

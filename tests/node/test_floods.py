@@ -62,7 +62,7 @@ def test_a_message_of_very_many_frames_costs_little_and_ends_its_connection(pair
 
 
 def test_the_longest_message_is_taken_and_one_frame_more_is_not(pair: Pair) -> None:
-    (header,) = parts_of({"type": "message", "sizes": []}, [])
+    (header,) = parts_of(({"type": "message", "sizes": []}, ()))
     for frames, known in ((MAX_PARTS, True), (MAX_PARTS + 1, False)):
         pair.member.socket.send_multipart([header, *[b""] * (frames - 1)], copy=True)
         wait_for(lambda: pair.aggregator.socket.poll(100))

@@ -164,7 +164,7 @@ class Hostile:
 
     def header(self, header: dict[str, Any], *frames: bytes) -> None:
         """A header of our form, whatever it says."""
-        self.send(*(part.bytes for part in parts_of(header, frames)))
+        self.send(*(part.bytes for part in parts_of((header, frames))))
 
     def hello(self, studies: object = None) -> dict[str, Any]:
         """Greets, and waits for the answer."""
@@ -216,7 +216,7 @@ def nonsense(study: bytes) -> Iterator[tuple[bytes, ...]]:
         headers.append({"type": "message", "study": other, "number": 0})
     for header in headers:
         yield (codec.encode(header),)
-        yield tuple(part.bytes for part in parts_of(header, (rng.randbytes(50), rng.randbytes(3))))
+        yield tuple(part.bytes for part in parts_of((header, (rng.randbytes(50), rng.randbytes(3)))))
 
 
 def _peak_megabytes(number: int) -> float:

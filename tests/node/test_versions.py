@@ -117,7 +117,7 @@ class Peer:
         if isinstance(header, bytes):
             self.link.socket.send_multipart([header, *frames])
         else:
-            self.link.socket.send_multipart(parts_of(header, frames), copy=False)
+            self.link.socket.send_multipart(parts_of((header, frames)), copy=False)
 
     def hear(self, kind: str) -> dict[str, Any]:
         """The next header of a kind; those before it are forgotten."""
