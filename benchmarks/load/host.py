@@ -12,6 +12,7 @@ import os
 import resource
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,6 +35,9 @@ from hefed.protocol.ports import Finding, Vault, Vector
 from hefed.protocol.roster import Roster
 
 log = logging.getLogger(__name__)
+
+_AT_ONCE = 2**16
+"""Values of a made-up vector that are made at a time."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,12 @@ class MadeUpWork:
         self._done = 0
         self.rows = None
 
-    def _vector(self) -> npt.NDArray[np.float64]:
-        return np.cos(np.arange(self._values, dtype=np.float64)) / (1 + self._done)
+    def _vector(self, share: float, begin: int, end: int) -> npt.NDArray[np.float64]:
+        return np.cos(np.arange(begin, end, dtype=np.float64)) * (share / (1 + self._done))
+
+    def _parts(self) -> Iterator[slice]:
+        """Of the vector, so that nothing else of its length is made."""
+        return (slice(start, start + _AT_ONCE) for start in range(0, self._values, _AT_ONCE))
 
     def commitment(self, salt: bytes) -> bytes:
         """See `Work`."""
@@ -86,13 +94,18 @@ class MadeUpWork:
 
     def contribution(self) -> npt.NDArray[np.float64]:
         """See `Work`."""
-        names = self._board.study.contributors
-        return self._vector() * ((1 + names.index(self._name)) / len(names))
+        names, vector = self._board.study.contributors, np.empty(self._values)
+        for part in self._parts():
+            share = (1 + names.index(self._name)) / len(names)
+            vector[part] = self._vector(share, part.start, part.start + len(vector[part]))
+        return vector
 
     def step(self, total: npt.NDArray[np.float64]) -> None:
         """See `Work`. Raises AssertionError, which ends the study, when the sum is not the right one."""
-        expected = self._vector() * ((1 + len(self._board.study.contributors)) / 2)
-        np.testing.assert_allclose(total, expected, rtol=0, atol=1e-4)
+        share = (1 + len(self._board.study.contributors)) / 2
+        for part in self._parts():
+            expected = self._vector(share, part.start, part.start + len(total[part]))
+            np.testing.assert_allclose(total[part], expected, rtol=0, atol=1e-4)
         self._done += 1
 
     def finding(self) -> Finding:
@@ -142,7 +155,7 @@ class _Line:
 def _serve(config: HostConfig, name: str, context: "zmq.Context[zmq.Socket[bytes]]", line: _Line) -> None:
     folder = Path(config.folder) / name
     roster, identity = Roster.from_bytes((folder / ROSTER).read_bytes()), Identity.load(folder)
-    link = MemberLink(context, identity, roster, [config.endpoint])
+    link = MemberLink(context, identity, roster, [config.endpoint], folder=Path(config.folder))
     try:
         RegionNode(
             name=name,

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hefed.crypto import masking, packing, ring, sampling
+from hefed.crypto.buffer import Buffer
 from hefed.crypto.errors import CheckError, MalformedError, ParameterError, SeedError
 from hefed.crypto.hashing import DIGEST_SIZE, tagged_hash
 from hefed.crypto.keys import ContributorKey
@@ -233,11 +234,14 @@ class RunningSum:
         self._label = label
         self._total: _VectorTotal | _SealTotal = _SealTotal(label) if engine == "tenseal" else _VectorTotal(label)
 
-    def add(self, packed: bytes) -> None:
+    def add(self, packed: Buffer) -> None:
         """Add a contribution. Raises MalformedError, and leaves the sum as it was, if it is not well packed."""
+        self.add_checked(packing.checked(self._label.profile, packed, self._label.values))
+
+    def add_checked(self, data: NDArray[np.uint8]) -> None:
+        """Add a contribution that `packing.checked` has looked at."""
         if self.count == MAX_CONTRIBUTORS:
             raise ParameterError(f"a sum has at most {MAX_CONTRIBUTORS} contributions")
-        data = packing.checked(self._label.profile, packed, self._label.values)
         self._total.add(data)
         self.count += 1
 
@@ -338,7 +342,7 @@ class _SealTotal:
 # --- The check of a sum ---------------------------------------------------------------------------
 
 
-def check_value(profile: Profile, packed: bytes, values: int, list_digest: bytes) -> bytes:
+def check_value(profile: Profile, packed: Buffer, values: int, list_digest: bytes) -> bytes:
     """The check value of a contribution, or of a sum, under the hash of the signed list of contributions.
 
     Three residues for each prime, each a u64. Nobody can find another sum with the same check value before the list
@@ -350,7 +354,7 @@ def check_value(profile: Profile, packed: bytes, values: int, list_digest: bytes
 
 
 def verify_checks(
-    profile: Profile, total: bytes, values: int, list_digest: bytes, check_values: Sequence[bytes]
+    profile: Profile, total: Buffer, values: int, list_digest: bytes, check_values: Sequence[bytes]
 ) -> None:
     """Raise CheckError unless the check value of `total` is the sum of these; MalformedError for malformed bytes."""
     primes = np.array(profile.primes, np.uint64)

@@ -140,7 +140,7 @@ class Opening:
         self._usable = True
         return digest
 
-    def open(self, total: bytes, *, keep: bool = False) -> OpenedIntegers:
+    def open(self, total: Buffer, *, keep: bool = False) -> OpenedIntegers:
         """The integers that a sum holds, once there is an answer for every set; to be called once.
 
         `keep` says whether `packed` is wanted afterwards.
@@ -163,7 +163,7 @@ class Opening:
             raise OpeningError("a sum that is opened again needs no answer")
         return self._open(opened, keep=False)
 
-    def _open(self, total: bytes, keep: bool) -> OpenedIntegers:
+    def _open(self, total: Buffer, keep: bool) -> OpenedIntegers:
         self._require_usable()
         self._usable = False
         profile, running = self._label.profile, self._running_sum()

@@ -24,7 +24,6 @@ from hefed.node.lifeline import Lifeline
 from hefed.node.link import BEAT, AggregatorLink, Received
 from hefed.node.logs import BoundedLog
 from hefed.node.rosters import Rosters
-from hefed.node.shelf import Shelf
 from hefed.node.store import Store
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
@@ -105,7 +104,6 @@ class AggregatorNode:
         self._connections = Connections(member.name for member in roster.members)
         self._greetings = Greetings()
         self._lines = {member.name: BoundedLog(log, member.name) for member in roster.members}
-        self._shelf = Shelf(store)
         self._messages = self._bytes = 0
         for study in store.running():
             self._restore(study)
@@ -142,8 +140,7 @@ class AggregatorNode:
         beat = 0.0
         while not lifeline.look():
             poller.poll(self._until_due())
-            for received in self._link.receive():
-                self._handle(received)
+            self._take_in()
             self._answer_greetings()
             if time.monotonic() - beat >= BEAT:
                 beat = time.monotonic()
@@ -171,6 +168,10 @@ class AggregatorNode:
             self._store.prune(now - self._keep_seconds)
         if self._report:
             self._report(self.status())
+
+    def _take_in(self) -> None:
+        for received in self._link.receive():
+            self._handle(received)
 
     # --- from members -------------------------------------------------------------------------------------------------
 
@@ -253,8 +254,8 @@ class AggregatorNode:
             return
         try:
             self._require_part(name, coordinator)
-            envelope, *attachments = received.frames
-            entries = coordinator.receive(envelope, tuple(attachments), now, self._connections.at_hand(), name)
+            envelope, attachments = bytes(received.frames[0]), received.frames[1:]
+            entries = coordinator.receive(envelope, attachments, now, self._connections.at_hand(), name)
         except (ProtocolError, CryptoError) as error:
             words = m.printable(f"refused a message of {name}: {error}")
             self._log(name, logging.WARNING, words)
@@ -330,7 +331,6 @@ class AggregatorNode:
         waited_for = {study for connection in self._connections for study in connection.next}
         for study in [one for one, record in self._records.items() if record.ended and one not in waited_for]:
             del self._records[study]
-            self._shelf.forget(study)
 
     # --- to members ---------------------------------------------------------------------------------------------------
 
@@ -373,7 +373,7 @@ class AggregatorNode:
         for number in range(first, record.shown):
             entry = self._store.bare_entry(study, number)
             whole = delivers_attachments(record.board, entry.kind, recipient)
-            attachments = self._shelf.attachments(study, number) if whole else ()
+            attachments = self._store.leaving(study, number) if whole else ()
             yield {"type": "entry", "study": study, "number": number}, (entry.envelope, *attachments)
 
     # --- for people ---------------------------------------------------------------------------------------------------

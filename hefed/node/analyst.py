@@ -223,7 +223,7 @@ class AnalystClient:
                 self._greet()
             case {"type": "entry", "number": int(number)} if received.header.get("study") == study and received.frames:
                 if number == self._received:
-                    self._post(received.frames[0], watch)
+                    self._post(bytes(received.frames[0]), watch)
             case {"type": "refused", "words": str(words)} if self._is_refused(received.header):
                 raise NotTakenError(f"the aggregator refuses the study: {words[: m.MAX_WORDS]}", refused=True)
             case {"type": "turned away", "words": str(words)}:

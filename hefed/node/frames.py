@@ -1,43 +1,62 @@
-"""How messages lie in ZeroMQ's frames: a small CBOR header, then the envelope and attachments in pieces; or, when
-several leave together, their headers in one array, then the envelopes and attachments of all in that order.
+"""How messages lie in ZeroMQ's: a small CBOR header, then the envelope and attachments; or, when several leave
+together, their headers in one array, then the envelopes and attachments of all in that order. What is longer travels
+in pieces.
 
-A peer is alive while whole frames come from it, and on a slow line a long attachment in one frame would take longer
-than a dead peer's silence: it would be cut off and begun again for ever. So nothing is longer than a piece, which also
-is all that anybody can make the other end take in one go. What comes is hostile: every size is checked.
+A peer is alive while whole messages come from it, and on a slow line a long attachment in one would take longer than a
+dead peer's silence: it would be cut off and begun again for ever. So nothing is longer than a piece, which also is all
+that anybody can make the other end take in one go. What comes is hostile: every size is checked.
 """
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import zmq
 
+from hefed.crypto.buffer import Buffer
 from hefed.node.traffic import MOST
 from hefed.protocol import codec
 from hefed.protocol.errors import EncodingError
 
 PIECE = 2**17
 """Bytes of a piece; at 25 kB/s it takes less time than a silence that counts as the peer's end."""
-MAX_FRAMES = 1100
-"""Envelopes and attachments of messages that come together."""
-MAX_HEADER = 2**18
-"""Bytes of a header; a welcome to a hello that asks for as many studies as it may is the longest."""
-MAX_PARTS = 1 + MAX_FRAMES + MOST // PIECE
-"""Of ZeroMQ's frames for messages that come together."""
-MAX_PART = 2**21
-"""Bytes of one of ZeroMQ's frames, before and after it is known whose."""
+TOGETHER = PIECE
+"""Bytes that envelopes and attachments of messages that leave together may have; a longer message leaves in pieces."""
 MAX_TOGETHER = 64
 """Messages that may leave together."""
-TOGETHER = PIECE
-"""Bytes from which a message leaves alone: what is long gains nothing, and others would wait for it."""
+MAX_FRAMES = 1100
+"""Envelopes and attachments of messages that leave together, or of one that leaves in pieces."""
+MAX_HEADER = 2**18
+"""Bytes of a header; a welcome to a hello that asks for as many studies as it may is the longest."""
+MAX_PARTS = 1 + MAX_FRAMES
+"""Frames of one of ZeroMQ's messages."""
+MAX_PART = 2**21
+"""Bytes of one of ZeroMQ's frames, before and after it is known whose."""
+PIECE_FOLLOWS = b""
+"""Stands where a header would, before a piece."""
 
-Link = tuple[dict[str, Any], tuple[bytes, ...]]
+
+class Kept(Protocol):
+    """Bytes that lie on disk, however many, and are read when they leave."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    def pieces(self, size: int) -> Iterator[Buffer]:
+        """All of them, in pieces of that size, the last of which may be shorter."""
+
+
+Frame = bytes | memoryview | Kept
+Link = tuple[dict[str, Any], tuple[Frame, ...]]
 """A message of the link: its header, and the envelope and attachments behind it."""
+Came = tuple[dict[str, Any], tuple[Buffer, ...]]
+"""The same as it came."""
 
 
 class Incoming:
-    """What comes over a socket, a message at a time. Of one with too many frames no more than a message can have are
-    kept, whatever they hold: ZeroMQ only hands out whole messages, and has no bound of its own on their frames.
+    """What comes over a socket, a message of ZeroMQ's at a time. Of one with too many frames no more than a message can
+    have are kept, whatever they hold: ZeroMQ only hands out whole messages, and has no bound of its own on their
+    frames.
     """
 
     def __init__(self, socket: "zmq.Socket[bytes]") -> None:
@@ -62,8 +81,13 @@ class Incoming:
         return None
 
 
+def is_long(message: Link) -> bool:
+    """Whether a message leaves in pieces."""
+    return sum(map(len, message[1])) > TOGETHER
+
+
 def together(messages: Iterable[Link]) -> Iterator[list[Link]]:
-    """The messages, in order, in lists of those that leave together."""
+    """The messages, in order, in lists of those that leave together; a long one is alone."""
     some: list[Link] = []
     size = 0
     for message in messages:
@@ -78,63 +102,69 @@ def together(messages: Iterable[Link]) -> Iterator[list[Link]]:
 
 
 def parts_of(*messages: Link) -> list[zmq.Frame]:
-    """What goes over the wire for messages that leave together. The memory of long frames is shared, not copied."""
+    """What goes over the wire for messages that leave together; of a long one its header, before its pieces."""
     headers = [
         {**header, "sizes": [len(frame) for frame in frames]} if frames else header for header, frames in messages
     ]
     parts = [zmq.Frame(codec.encode(headers if len(headers) > 1 else headers[0]))]
-    for _, frames in messages:
-        for frame in frames:
-            if len(frame) < PIECE:
-                parts.append(zmq.Frame(frame, copy=True))
-                continue
-            view = memoryview(frame)
-            parts += [zmq.Frame(view[start : start + PIECE], copy=False) for start in range(0, len(view), PIECE)]
+    if not is_long(messages[0]):
+        parts += [zmq.Frame(frame) for _, frames in messages for frame in frames]
     return parts
 
 
-def messages_of(parts: Sequence[zmq.Frame]) -> list[Link]:
-    """The messages that came together; none when the parts are not of our form."""
-    if not 1 <= len(parts) <= MAX_PARTS or len(parts[0]) > MAX_HEADER:
+def pieces_of(message: Link) -> Iterator[list[zmq.Frame]]:
+    """What goes over the wire for a long message, one of ZeroMQ's messages after another."""
+    yield parts_of(message)
+    for frame in message[1]:
+        for piece in frame_pieces(frame):
+            yield [zmq.Frame(PIECE_FOLLOWS), zmq.Frame(piece, copy=True)]
+
+
+def frame_pieces(frame: Frame) -> Iterator[Buffer]:
+    """Bytes in pieces, wherever they lie."""
+    if not isinstance(frame, (bytes, memoryview)):
+        return frame.pieces(PIECE)
+    view = memoryview(frame)
+    return (view[start : start + PIECE] for start in range(0, len(view), PIECE))
+
+
+def headers_of(part: zmq.Frame) -> list[tuple[dict[str, Any], list[int]]]:
+    """The headers in the first frame, each with the sizes of its envelope and attachments; none when they are not of
+    our form, or state more than there may be.
+    """
+    if len(part) > MAX_HEADER:
         return []
     try:
-        plain = codec.decode(parts[0].bytes)
+        plain = codec.decode(part.bytes)
     except EncodingError:
         return []
     headers = plain if isinstance(plain, list) and len(plain) > 1 else [plain]
     if len(headers) > MAX_TOGETHER or not all(map(_is_header, headers)):
         return []
-    sizes = [header.pop("sizes", []) for header in headers]
-    if not all(isinstance(own, list) for own in sizes):
+    found = [(header, header.pop("sizes", [])) for header in headers]
+    sizes = [size for _, own in found for size in own]
+    if len(sizes) > MAX_FRAMES or sum(sizes) > (MOST if len(found) == 1 else TOGETHER):
         return []
-    frames = _frames([size for own in sizes for size in own], parts[1:])
-    if frames is None:
-        return []
-    found, begin = [], 0
-    for header, own in zip(headers, sizes, strict=True):
-        found.append((header, frames[begin : begin + len(own)]))
-        begin += len(own)
+    if any(own and own[0] > codec.MAX_BYTES for _, own in found):
+        return []  # longer than an envelope can be
     return found
 
 
 def _is_header(value: object) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("type"), str)
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+        return False
+    sizes = value.get("sizes", [])
+    return isinstance(sizes, list) and all(type(size) is int and 0 <= size <= MOST for size in sizes)
 
 
-def _frames(sizes: list[Any], pieces: Sequence[zmq.Frame]) -> tuple[bytes, ...] | None:
-    if len(sizes) > MAX_FRAMES:
-        return None
-    if not all(type(size) is int and 0 <= size <= MOST for size in sizes) or sum(sizes) > MOST:
-        return None
-    counts = [max(1, -(-size // PIECE)) for size in sizes]
-    if sum(counts) != len(pieces):
-        return None
-    frames, start = [], 0
-    for size, count in zip(sizes, counts, strict=True):
-        own = pieces[start : start + count]
-        frame = own[0].bytes if count == 1 else b"".join(piece.buffer for piece in own)
-        if len(frame) != size or any(len(piece) != PIECE for piece in own[:-1]):
-            return None
-        frames.append(frame)
-        start += count
-    return tuple(frames)
+def messages_of(headers: Sequence[tuple[dict[str, Any], list[int]]], frames: Sequence[zmq.Frame]) -> list[Came]:
+    """The messages that came together; none when what follows the headers is not what they state."""
+    sizes = [size for _, own in headers for size in own]
+    if [len(frame) for frame in frames] != sizes:
+        return []
+    found: list[Came] = []
+    begin = 0
+    for header, own in headers:
+        found.append((header, tuple(frame.bytes for frame in frames[begin : begin + len(own)])))
+        begin += len(own)
+    return found

@@ -1,15 +1,18 @@
 """The wire between a member and the aggregator: ZeroMQ over TCP with CURVE, keys from the roster only.
 
-Members dial out (DEALER) to the aggregator's one port (ROUTER); `frames` says how a message lies in ZeroMQ's frames,
-`handshake` how the ends greet each other, and `traffic` bounds what they hold. Delivery is exactly once and in order by
-numbers, not by trust in the socket: a member says which entry it wants next, the aggregator says how many messages it
-has, and after any break both begin there again. CURVE protects the link; privacy never depends on it.
+Members dial out (DEALER) to the aggregator's one port (ROUTER); `frames` says how messages lie in ZeroMQ's, `pieces`
+how a long one travels, `handshake` how the ends greet each other, and `traffic` bounds what they hold. Delivery is
+exactly once and in order by numbers, not by trust in the socket: a member says which entry it wants next, the
+aggregator says how many messages it has, and after any break both begin there again. CURVE protects the link; privacy
+never depends on it.
 """
 
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -17,10 +20,11 @@ from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils import z85
 from zmq.utils.monitor import recv_monitor_message
 
+from hefed.crypto.buffer import Buffer
 from hefed.node import trouble as t
 from hefed.node.dial import Dialler
 from hefed.node.errors import NodeError
-from hefed.node.frames import MAX_PART, Incoming, Link, messages_of, parts_of
+from hefed.node.frames import MAX_PART, Came, Incoming, Link, is_long, parts_of
 from hefed.node.handshake import (
     LINK_VERSION,
     PROTOCOLS,
@@ -33,6 +37,7 @@ from hefed.node.handshake import (
     turned_away,
 )
 from hefed.node.identity import Identity
+from hefed.node.pieces import Pieces
 from hefed.node.traffic import MOST, Traffic
 from hefed.protocol.errors import RosterError
 from hefed.protocol.messages import MAX_WORDS, printable
@@ -60,7 +65,7 @@ class Received:
     """What came over a link: its header, the frames behind it and, at the aggregator, whose connection it came from."""
 
     header: dict[str, Any]
-    frames: tuple[bytes, ...]
+    frames: tuple[Buffer, ...]
     sender: str = ""
     connection: bytes = b""
 
@@ -91,9 +96,11 @@ class AggregatorLink:
         address: str,
         *,
         traffic: Traffic | None = None,
+        folder: Path | None = None,
     ) -> None:
         """Listens on `address`: host:port, 0 for any free port, * for every interface. `traffic` bounds what
-        connections make this process hold. Raises NodeError when it cannot listen there.
+        connections make this process hold; long messages lie in `folder` (None: where temporary files do) while they
+        come. Raises NodeError when it cannot listen there.
         """
         self._names = {z85.encode(member.transport): member.name for member in roster.members}
         self._authenticator = ThreadAuthenticator(context)
@@ -105,6 +112,7 @@ class AggregatorLink:
         self.socket.router_mandatory = True
         self._incoming = Incoming(self.socket)
         self._traffic, self._descriptors = traffic or Traffic(), dict[bytes, int]()
+        self._folder, self._pieces = folder, dict[bytes, tuple[str, Pieces]]()
         self._monitor = self.socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED)
         self._traffic.start()
         try:
@@ -127,6 +135,8 @@ class AggregatorLink:
     def receive(self) -> Iterator[Received]:
         """What has arrived. Frames that are not of our form are dropped; nobody but members can send any."""
         self._follow_connections()
+        for connection, (_, pieces) in list(self._pieces.items()):
+            pieces.go_on(partial(self._hand_over, connection))
         until = time.monotonic() + TURN
         for _ in range(QUEUE):
             parts = self._incoming.take(until)
@@ -140,8 +150,21 @@ class AggregatorLink:
             self._traffic.took(descriptor, parts[1:])
             name = self._names.get(str(parts[-1].get("User-Id")).encode(), "")
             if name:
-                for message in messages_of(parts[1:]):
+                for message in self._read(name, parts[0].bytes, parts[1:]):
                     yield Received(*message, name, parts[0].bytes)
+
+    def _read(self, name: str, connection: bytes, parts: list[zmq.Frame]) -> list[Came]:
+        """What is whole with these frames. A member has one long message on its way to here, the newest."""
+        _, pieces = self._pieces.setdefault(connection, (name, Pieces(self._folder)))
+        came = pieces.read(parts)
+        if pieces.arriving is not None:
+            for other, theirs in self._pieces.values():
+                if other == name and theirs is not pieces:
+                    theirs.arriving = None
+        if said := pieces.to_say():
+            self._hand_over(connection, parts_of((said, ())))
+        pieces.go_on(partial(self._hand_over, connection))
+        return came
 
     def _follow_connections(self) -> None:
         while self._monitor.poll(0):
@@ -151,7 +174,12 @@ class AggregatorLink:
             else:
                 gone = int(event["value"])
                 self._traffic.closed(gone)
-                self._descriptors = {one: number for one, number in self._descriptors.items() if number != gone}
+                for one in [one for one, number in self._descriptors.items() if number == gone]:
+                    self._forget(one)
+
+    def _forget(self, connection: bytes) -> None:
+        self._descriptors.pop(connection, None)
+        self._pieces.pop(connection, None)
 
     def send(self, connection: bytes, header: dict[str, Any], *frames: bytes) -> bool | None:
         """True when handed over, False when the connection's queue is full, None when there is no such connection any
@@ -161,11 +189,26 @@ class AggregatorLink:
         return taken
 
     def send_all(self, connections: Sequence[bytes], *messages: Link) -> list[bool | None]:
-        """The same of messages that leave together, to several connections. What is long lies in memory once, however
-        many queues it waits in.
+        """The same of messages that leave together, to several connections; a long one is alone, and counts as handed
+        over when it begins to leave.
         """
-        parts = parts_of(*messages)
-        return [self._hand_over(connection, parts) for connection in connections]
+        if is_long(messages[0]):
+            return [self._begin(connection, messages[0]) for connection in connections]
+        parts, waits = parts_of(*messages), any(frames for _, frames in messages)
+        return [False if waits and self._leaves(one) else self._hand_over(one, parts) for one in connections]
+
+    def _leaves(self, connection: bytes) -> bool:
+        return connection in self._pieces and self._pieces[connection][1].leaves
+
+    def _begin(self, connection: bytes, message: Link) -> bool | None:
+        if connection not in self._pieces:
+            return None  # who has never said anything
+        if self._leaves(connection):
+            return False
+        pieces = self._pieces[connection][1]
+        pieces.begin(message)
+        pieces.go_on(partial(self._hand_over, connection))
+        return True if connection in self._pieces else None
 
     def _hand_over(self, connection: bytes, parts: list[zmq.Frame]) -> bool | None:
         descriptor = self._descriptors.get(connection, -1)
@@ -178,7 +221,7 @@ class AggregatorLink:
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
-            self._descriptors.pop(connection, None)
+            self._forget(connection)
             return None
         self._traffic.handed_over(descriptor, parts)
         return True
@@ -210,9 +253,10 @@ class MemberLink:
         *,
         proxy: str | None = None,
         traffic: Traffic | None = None,
+        folder: Path | None = None,
     ) -> None:
-        """`addresses` are tried in turn, host:port each; `proxy`, host:port, speaks SOCKS5. Raises NodeError when one
-        is no address.
+        """`addresses` are tried in turn, host:port each; `proxy`, host:port, speaks SOCKS5. Long messages lie in
+        `folder` (None: where temporary files do) while they come. Raises NodeError when one is no address.
         """
         me = next((member.name for member in roster.members if member.transport == identity.transport_public), None)
         self._roster = roster
@@ -227,6 +271,7 @@ class MemberLink:
             raise NodeError(str(error)) from error
         self.monitor = self._dialler.monitor
         self._incoming, self._traffic = Incoming(self.socket), traffic or Traffic(most_before=MOST)
+        self._folder, self._pieces = folder, Pieces(folder)
         self.welcome: Welcome | None = None
         """What the aggregator said in its greeting, since this connection was made."""
         self.present: tuple[str, ...] = ()
@@ -278,6 +323,7 @@ class MemberLink:
         fresh = self._dialler.step()
         if fresh or not self.connected:
             self.welcome, self._said, self.present = None, None, ()
+            self._pieces = Pieces(self._folder)
         if fresh:
             self._since = self._greeted = time.monotonic()
             self._traffic.opened(self._dialler.descriptor)
@@ -303,6 +349,7 @@ class MemberLink:
     def receive(self) -> Iterator[Received]:
         """What has arrived."""
         until = time.monotonic() + TURN
+        self._pieces.go_on(self._hand_over)
         for _ in range(QUEUE):
             parts = self._incoming.take(until)
             if parts is None:
@@ -311,7 +358,11 @@ class MemberLink:
                 self._traffic.cut_off(self._dialler.descriptor)
                 continue
             self._traffic.took(self._dialler.descriptor, parts)
-            for message in messages_of(parts):
+            came = self._pieces.read(parts)
+            if said := self._pieces.to_say():
+                self._hand_over(parts_of((said, ())))
+            self._pieces.go_on(self._hand_over)
+            for message in came:
                 if self._note(message[0]):
                     yield Received(*message)
 
@@ -337,8 +388,20 @@ class MemberLink:
         return self.send_all((header, frames))
 
     def send_all(self, *messages: Link) -> bool:
-        """The same of messages that leave together."""
-        parts = parts_of(*messages)
+        """The same of messages that leave together; a long one is alone, and counts as handed over when it begins to
+        leave.
+        """
+        if self._pieces.leaves and any(frames for _, frames in messages):
+            return False
+        if not is_long(messages[0]):
+            return self._hand_over(parts_of(*messages))
+        if not self.connected:
+            return False
+        self._pieces.begin(messages[0])
+        self._pieces.go_on(self._hand_over)
+        return True
+
+    def _hand_over(self, parts: list[zmq.Frame]) -> bool:
         if not self.connected or not self._traffic.has_room(self._dialler.descriptor, parts):
             return False
         try:

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator
 from functools import partial
 
+from hefed.crypto.buffer import Buffer
 from hefed.node.consent import Consent
 from hefed.node.decision import DecisionError
 from hefed.node.errors import NodeError
@@ -134,7 +135,7 @@ class Participation:
         """
         return self._own.get(envelope) or m.read_message(envelope, self.roster)
 
-    def follow(self, message: m.Message, attachments: tuple[bytes, ...]) -> None:
+    def follow(self, message: m.Message, attachments: tuple[Buffer, ...]) -> None:
         """The next entry of the record, which is stored already."""
         self.received += 1
         if self._lost:
@@ -253,7 +254,7 @@ class Participation:
         for message, attachments in self._stored():
             self._advance(message, attachments)
 
-    def _advance(self, message: m.Message, attachments: tuple[bytes, ...]) -> None:
+    def _advance(self, message: m.Message, attachments: tuple[Buffer, ...]) -> None:
         member = self._member
         if member is None:
             raise AssertionError("a study goes on before it is decided about")

@@ -8,6 +8,7 @@ from typing import Any
 
 import zmq
 
+from hefed.crypto.buffer import Buffer
 from hefed.node.consent import CLOCK_TOLERANCE, Consent
 from hefed.node.frames import Link, together
 from hefed.node.identity import Identity
@@ -120,8 +121,7 @@ class RegionNode:
             if self._link.news():
                 self._greet()
             self._tell_trouble()
-            for received in self._link.receive():
-                self._handle(received)
+            self._take_in()
             now = time.time()
             if now - looked >= LOOK:
                 looked = now
@@ -156,6 +156,10 @@ class RegionNode:
             # Its keys and its table are in objects that refer to each other, which would stay for many more studies.
             self._one_ended = False
             gc.collect()
+
+    def _take_in(self) -> None:
+        for received in self._link.receive():
+            self._handle(received)
 
     # --- the link -----------------------------------------------------------------------------------------------------
 
@@ -204,19 +208,19 @@ class RegionNode:
         """A line whose number or words are up to the aggregator: printable, and not without end."""
         self._bounded.log(level, m.printable(words))
 
-    def _take(self, study: bytes, number: int, frames: tuple[bytes, ...]) -> None:
+    def _take(self, study: bytes, number: int, frames: tuple[Buffer, ...]) -> None:
         running = self._studies.get(study)
         if running is None:
             if len(study) != 32 or self._store.has_ended(study):
                 return
-            running = self._new_study(study, number, frames[0])
+            running = self._new_study(study, number, bytes(frames[0]))
         if running is None:
             return
         if number != running.received:
             if number > running.received:
                 self._greet()
             return
-        envelope, attachments = frames[0], frames[1:]
+        envelope, attachments = bytes(frames[0]), frames[1:]
         try:
             message = running.read(envelope)
         except ProtocolError as error:
@@ -232,7 +236,7 @@ class RegionNode:
             self._store.commit()  # so that its people, in processes of their own, find what they are told of
         running.follow(message, attachments)
 
-    def _belong(self, running: Participation, message: m.Message, attachments: tuple[bytes, ...]) -> bool:
+    def _belong(self, running: Participation, message: m.Message, attachments: tuple[Buffer, ...]) -> bool:
         """Whether what came beside a message is for this region, and the sender's: nothing else is kept."""
         board, bound = running.board, message.body.attachments
         known = board.phase is not Phase.INVITATION and not running.waits
@@ -294,9 +298,8 @@ class RegionNode:
 
     def _to_send(self, running: Participation, total: int) -> Iterator[Link]:
         for number in range(running.to_send, total):
-            stored = self._store.sent(running.study, number)
             header = {"type": "message", "study": running.study, "number": number}
-            yield header, (stored.envelope, *stored.attachments)
+            yield header, self._store.sent_leaving(running.study, number)
 
     def _end(self, study: bytes) -> None:
         if not self._studies[study].was_closed:

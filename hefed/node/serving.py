@@ -89,7 +89,7 @@ def serve_region(
     gc.freeze()  # the program itself, which is hundreds of thousands of objects, is not looked through for garbage
     identity = Identity.load(region.folder)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    link = MemberLink(context, identity, region.roster, endpoints, proxy=proxy)
+    link = MemberLink(context, identity, region.roster, endpoints, proxy=proxy, folder=region.folder)
     try:
         store = Store(region.folder)
         decisions = Decisions(region.folder, identity)
@@ -135,7 +135,7 @@ def serve_aggregator(
     gc.freeze()
     identity = Identity.load(folder)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    link = AggregatorLink(context, identity, roster, endpoint)
+    link = AggregatorLink(context, identity, roster, endpoint, folder=folder)
     try:
         node = AggregatorNode(
             roster=roster,

@@ -13,17 +13,19 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from hefed.crypto.buffer import Buffer
 from hefed.data.releases import Earlier
 from hefed.node import schema
 from hefed.node.errors import NodeError
 from hefed.node.files import destroy, make_private_folder, read_private, write_private
+from hefed.node.frames import Frame
 from hefed.node.schema import study_name
 from hefed.node.vault import StudyVault
 from hefed.protocol import codec
@@ -50,6 +52,10 @@ SHORT = 4096
 """Bytes of a sealed secret that is also kept in memory, sealed: to find one, SQLite reads others whole, and so the
 frozen table at almost every look.
 """
+AT_ONCE = 2**20
+"""Bytes of an attachment that are written or read at a time; a longer one is not given to SQLite whole, which would
+copy it.
+"""
 PAGES_AT_ONCE = 2000
 """Pages of the database that are given back to the disk in one step."""
 
@@ -73,6 +79,22 @@ class StoredMessage:
     key: str
     envelope: bytes
     attachments: tuple[bytes, ...]
+
+
+class OnDisk:
+    """A long attachment that is read when it leaves; implements `frames.Kept`. Raises NodeError when it cannot be."""
+
+    def __init__(self, store: "Store", table: str, row: int, size: int) -> None:
+        self._store, self._table, self.row, self._size = store, table, row, size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def pieces(self, size: int) -> Iterator[Buffer]:
+        """See `Kept`."""
+        for start in range(0, self._size, AT_ONCE):
+            some = memoryview(self._store.read(self._table, self.row, start, AT_ONCE))
+            yield from (some[begin : begin + size] for begin in range(0, len(some), size))
 
 
 @dataclass(frozen=True)
@@ -166,8 +188,14 @@ class Store:
         self._run(statement, *values)
 
     def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
-        try:
+        with self._disk():
             return self._db.execute(statement, values)
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """What the disk refuses is a NodeError, and nothing of the step under way is stored."""
+        try:
+            yield
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
             raise  # ours, not the disk's
         except sqlite3.DatabaseError as error:
@@ -270,7 +298,7 @@ class Store:
 
     # --- the record
 
-    def append(self, study: bytes, number: int, message: Message, at: float, attachments: tuple[bytes, ...]) -> None:
+    def append(self, study: bytes, number: int, message: Message, at: float, attachments: tuple[Buffer, ...]) -> None:
         """The next entry of a study's record."""
         values = (study, number, message.sender, message.body.kind, at, message.envelope)
         self._write("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)", *values)
@@ -283,8 +311,7 @@ class Store:
                 at,
                 study,
             )
-        for position, data in enumerate(attachments):
-            self._write("INSERT INTO attachment VALUES (?, ?, ?, ?)", study, number, position, data)
+        self._keep_attachments("attachment", study, number, attachments)
         self._count_one(study, message.sender)
 
     def length(self, study: bytes) -> int:
@@ -328,9 +355,44 @@ class Store:
         """The whole record, in order."""
         return (self.entry(study, number) for number in range(self.length(study)))
 
+    def leaving(self, study: bytes, number: int) -> tuple[Frame, ...]:
+        """The same for sending: long ones stay on disk until they leave."""
+        return tuple(self._places("attachment", study, number))
+
+    def _keep_attachments(self, table: str, study: bytes, number: int, attachments: tuple[Buffer, ...]) -> None:
+        for position, data in enumerate(attachments):
+            place = study, number, position
+            if len(data) <= AT_ONCE:
+                self._write(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", *place, data)  # noqa: S608  a name of ours
+                continue
+            self._write(f"INSERT INTO {table} VALUES (?, ?, ?, zeroblob(?))", *place, len(data))  # noqa: S608
+            (row,) = self._run("SELECT last_insert_rowid()").fetchone()
+            view = memoryview(data)
+            with self._disk(), self._db.blobopen(table, "data", row) as blob:
+                for start in range(0, len(view), AT_ONCE):
+                    blob.write(view[start : start + AT_ONCE])
+
     def _attachments(self, table: str, study: bytes, number: int) -> tuple[bytes, ...]:
-        statement = f"SELECT data FROM {table} WHERE study = ? AND number = ? ORDER BY position"  # noqa: S608  a name of ours
-        return tuple(data for (data,) in self._run(statement, study, number))
+        return tuple(
+            one if isinstance(one, bytes) else self.read(table, one.row, 0, len(one))
+            for one in self._places(table, study, number)
+        )
+
+    def _places(self, table: str, study: bytes, number: int) -> Iterator[bytes | OnDisk]:
+        """Short attachments, and where long ones are."""
+        statement = f"SELECT rowid, length(data) FROM {table} WHERE study = ? AND number = ? ORDER BY position"  # noqa: S608
+        for row, size in self._run(statement, study, number).fetchall():
+            if size > AT_ONCE:
+                yield OnDisk(self, table, row, size)
+            else:
+                (data,) = self._run(f"SELECT data FROM {table} WHERE rowid = ?", row).fetchone()  # noqa: S608
+                yield data
+
+    def read(self, table: str, row: int, start: int, size: int) -> bytes:
+        """Bytes of a long attachment from a place on, as many as there are at most."""
+        with self._disk(), self._db.blobopen(table, "data", row, readonly=True) as blob:
+            blob.seek(start)
+            return blob.read(size)
 
     def keep_opened(self, study: bytes, number: int, packed: bytes) -> None:
         """What a reader opened in a round; the same again after a restart."""
@@ -343,7 +405,7 @@ class Store:
     # --- what was sent
 
     def remember(
-        self, study: bytes, key: str, envelope: bytes, attachments: tuple[bytes, ...], made: float | None = None
+        self, study: bytes, key: str, envelope: bytes, attachments: tuple[Buffer, ...], made: float | None = None
     ) -> int:
         """A message that is about to be sent, under its key; returns its place among ours in this study."""
         number = self.count_sent(study)
@@ -351,8 +413,7 @@ class Store:
             "INSERT INTO sent (study, number, key, envelope, made) VALUES (?, ?, ?, ?, ?)",
             *(study, number, key, envelope, time.time() if made is None else made),
         )
-        for position, data in enumerate(attachments):
-            self._write("INSERT INTO sent_attachment VALUES (?, ?, ?, ?)", study, number, position, data)
+        self._keep_attachments("sent_attachment", study, number, attachments)
         self._count_one(study, None)
         return number
 
@@ -399,6 +460,12 @@ class Store:
         """Our message with that number."""
         statement = "SELECT number, key, envelope FROM sent WHERE study = ? AND number = ?"
         return self._sent_message(study, self._run(statement, study, number).fetchone())
+
+    def sent_leaving(self, study: bytes, number: int) -> tuple[Frame, ...]:
+        """Its envelope and attachments for sending: long ones stay on disk until they leave."""
+        statement = "SELECT envelope FROM sent WHERE study = ? AND number = ?"
+        (envelope,) = self._run(statement, study, number).fetchone()
+        return envelope, *self._places("sent_attachment", study, number)
 
     def _sent_message(self, study: bytes, row: tuple[int, str, bytes]) -> StoredMessage:
         number, key, envelope = row

@@ -84,7 +84,7 @@ def write_answers(
 
 
 def read_answers(
-    cipher: ContentCipher, profile: Profile, values: int, sealed: bytes
+    cipher: ContentCipher, profile: Profile, values: int, sealed: Buffer
 ) -> tuple[dict[Subset, Iterator[Buffer]], dict[Subset, bytes]]:
     """The answers, in groups that are opened when they are asked for, and the hashes. A group stands only until the
     next is asked for.

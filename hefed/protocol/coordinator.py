@@ -9,6 +9,9 @@ it delivers it, and delivers entries in order.
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+import numpy as np
+
+from hefed.crypto.buffer import Buffer
 from hefed.crypto.contribution import RunningSum
 from hefed.crypto.errors import CryptoError
 from hefed.crypto.packing import checked
@@ -25,7 +28,7 @@ do.
 """
 
 
-Due = tuple[m.Content, tuple[bytes, ...]] | None
+Due = tuple[m.Content, tuple[Buffer, ...]] | None
 """What the aggregator has to say now, with its attachments."""
 
 
@@ -55,7 +58,7 @@ class Entry:
     """A message of the record, with the attachments that the aggregator keeps for it."""
 
     message: Message
-    attachments: tuple[bytes, ...] = ()
+    attachments: tuple[Buffer, ...] = ()
 
 
 def indispensable(board: Board) -> set[str]:
@@ -111,7 +114,7 @@ class Coordinator:
     def receive(
         self,
         envelope: bytes,
-        attachments: tuple[bytes, ...],
+        attachments: tuple[Buffer, ...],
         now: float,
         connected: Collection[str],
         sender: str | None = None,
@@ -128,7 +131,7 @@ class Coordinator:
         self._post(entry, now)
         return [entry, *self.tick(now, connected)]
 
-    def restore(self, envelope: bytes, attachments: tuple[bytes, ...], then: float) -> None:
+    def restore(self, envelope: bytes, attachments: tuple[Buffer, ...], then: float) -> None:
         """An entry of the stored record, the aggregator's own included, after a restart."""
         self._post(Entry(m.read_message(envelope, self.board.roster), attachments), then)
 
@@ -164,15 +167,17 @@ class Coordinator:
     def _post(self, entry: Entry, now: float) -> None:
         content = entry.message.content
         grown: RunningSum | None = None
+        data = np.empty(0, np.uint8)
         if isinstance(content, m.Contribution) and self.board.phase is Phase.CONTRIBUTION:
             # First of all the bytes: nothing is made of the size that a message states and does not bring.
-            checked(self.board.profile, b"".join(entry.attachments), content.values)
+            packed = entry.attachments[0] if len(entry.attachments) == 1 else b""
+            data = checked(self.board.profile, packed, content.values)
             grown = self._sum or RunningSum(
                 self.board.profile, self.board.use(content), self.board.study.security.engine
             )
         self.board.post(entry.message)
         if grown is not None:
-            grown.add(entry.attachments[0])
+            grown.add_checked(data)
             self._sum = grown
             self._contributions[entry.message.sender] = self._length
         self._length += 1
@@ -186,7 +191,7 @@ class Coordinator:
         if self._waits_in != waits_in:
             self._waits_in, self._waits_since = waits_in, now
 
-    def _say(self, content: m.Content, attachments: tuple[bytes, ...], now: float) -> Entry:
+    def _say(self, content: m.Content, attachments: tuple[Buffer, ...], now: float) -> Entry:
         board = self.board
         message = self._signer.sign(
             content,

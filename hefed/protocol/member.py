@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from hefed.crypto.buffer import Buffer
 from hefed.crypto.errors import CryptoError
 from hefed.crypto.label import Use
 from hefed.protocol import messages as m
@@ -97,7 +98,7 @@ class Member:
         """Whether the study is over for this member; its secrets are then due for destruction."""
         return self._refused or self.board.phase is Phase.ENDED
 
-    def receive(self, envelope: bytes, attachments: tuple[bytes, ...]) -> list[Outgoing]:
+    def receive(self, envelope: bytes, attachments: tuple[Buffer, ...]) -> list[Outgoing]:
         """The next message of the record, with the attachments meant for this member, as they came. Returns what to
         send.
         """
@@ -109,7 +110,7 @@ class Member:
             return self.decline(str(error))
         return self.follow(message, attachments)
 
-    def follow(self, message: m.Message, attachments: tuple[bytes, ...]) -> list[Outgoing]:
+    def follow(self, message: m.Message, attachments: tuple[Buffer, ...]) -> list[Outgoing]:
         """The same for a message that has been read, and so its signature verified, under the study's roster."""
         if self.ended:
             return []
@@ -131,7 +132,7 @@ class Member:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _follow(self, message: m.Message, attachments: tuple[bytes, ...], outgoing: list[Outgoing]) -> None:
+    def _follow(self, message: m.Message, attachments: tuple[Buffer, ...], outgoing: list[Outgoing]) -> None:
         self.board.post(message)
         if message.body.kind == "invitation":
             self._begin()
@@ -176,7 +177,7 @@ class Member:
                 self.name, board, self._vault, self._work, self.reader, self._ahead, self._threads
             )
 
-    def _take(self, message: m.Message, attachments: tuple[bytes, ...]) -> None:
+    def _take(self, message: m.Message, attachments: tuple[Buffer, ...]) -> None:
         bound = message.body.attachments
         if len(bound) != len(attachments) or not all(b.matches(a) for b, a in zip(bound, attachments, strict=True)):
             raise ProtocolError(

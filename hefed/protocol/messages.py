@@ -16,6 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from hefed.crypto.buffer import Buffer
 from hefed.crypto.hashing import encode_parts, tagged_hash
 from hefed.protocol import codec
 from hefed.protocol.errors import EncodingError, SignatureError
@@ -234,11 +235,11 @@ class Attachment(_Strict):
     size: Annotated[int, Field(ge=0, le=MAX_ATTACHMENT)]
 
     @classmethod
-    def of(cls, data: bytes) -> "Attachment":
+    def of(cls, data: Buffer) -> "Attachment":
         """The binding of these bytes."""
         return cls(sha256=hashlib.sha256(data).digest(), size=len(data))
 
-    def matches(self, data: bytes) -> bool:
+    def matches(self, data: Buffer) -> bool:
         """Whether these are the bytes."""
         return len(data) == self.size and hashlib.sha256(data).digest() == self.sha256
 
@@ -312,7 +313,7 @@ class Signer:
         study: bytes,
         sender: str,
         previous: bytes,
-        attachments: tuple[bytes, ...] = (),
+        attachments: tuple[Buffer, ...] = (),
     ) -> Message:
         """The signed message."""
         body = Body(

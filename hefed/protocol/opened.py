@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from hefed.crypto.buffer import Buffer
 from hefed.crypto.contribution import check_value, verify_checks
 from hefed.crypto.hashing import tagged_hash
 from hefed.crypto.label import Label
@@ -122,7 +123,7 @@ class OpenedRounds:
         return tagged_hash("decided", self._first_salt, *self._work.decisions()[:-1])
 
 
-def verified_checks(profile: Profile, record: RoundRecord, total: bytes, gone: Sequence[bytes]) -> list[bytes]:
+def verified_checks(profile: Profile, record: RoundRecord, total: Buffer, gone: Sequence[Buffer]) -> list[bytes]:
     """The check values of a round in the order of names, once `total` is found to be the sum of the contributions that
     were signed. `gone` are the contributions of those who signed no check value, as the sum names them.
 

@@ -2,6 +2,7 @@
 goes on with the model by itself.
 """
 
+from hefed.crypto.buffer import Buffer
 from hefed.crypto.errors import CryptoError
 from hefed.crypto.keys import Subset
 from hefed.crypto.opening import Opening
@@ -54,7 +55,7 @@ class ReaderPart(OpenedRounds):
         """Drops the keyholders' content keys from memory, as far as Python allows."""
         self._content_keys.clear()
 
-    def take(self, message: m.Message, attachments: tuple[bytes, ...]) -> None:
+    def take(self, message: m.Message, attachments: tuple[Buffer, ...]) -> None:
         """The attachments of an answer or of a sum."""
         content = message.content
         if isinstance(content, m.Answer) and content.round == self.rounds_opened:
@@ -62,7 +63,7 @@ class ReaderPart(OpenedRounds):
         elif isinstance(content, m.Sum):
             self._open(self._board.rounds[content.round], attachments)
 
-    def _take_answer(self, message: m.Message, content: m.Answer, sealed: bytes) -> None:
+    def _take_answer(self, message: m.Message, content: m.Answer, sealed: Buffer) -> None:
         board, record, keyholder = self._board, self._board.rounds[content.round], message.sender
         use = board.use(record.first)
         try:
@@ -83,7 +84,7 @@ class ReaderPart(OpenedRounds):
             if self._digests.setdefault(subset, {}).setdefault(keyholder, digest) != digest:
                 raise EquivocationError(f"{keyholder} gave two different answers for one share; it is at fault")
 
-    def _open(self, record: RoundRecord, attachments: tuple[bytes, ...]) -> None:
+    def _open(self, record: RoundRecord, attachments: tuple[Buffer, ...]) -> None:
         board = self._board
         label = self.label()
         if label.digest != record.first.label:

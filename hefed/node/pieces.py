@@ -1,0 +1,149 @@
+"""Long messages of one connection, in pieces that are messages of ZeroMQ's of their own.
+
+ZeroMQ holds a message in memory until all of it is there, and until all of it has left. Of a long one only a few pieces
+are on their way at a time: the receiver says how much it has taken, and puts it into a file until it is whole. What
+comes is hostile: no piece is taken that the header did not announce. Relies on `link` for what goes over the wire.
+"""
+
+import mmap
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from hefed.node.errors import NodeError
+from hefed.node.frames import PIECE, PIECE_FOLLOWS, TOGETHER, Came, Link, headers_of, messages_of, pieces_of
+from hefed.protocol.codec import MAX_BYTES
+
+ON_THE_WAY = 2**22
+"""Bytes of pieces that may be on their way before the receiver has said that it took them."""
+SAY = 2**20
+"""Bytes that the receiver takes before it says so."""
+IN_MEMORY = MAX_BYTES
+"""Bytes of a message that is put together in memory, and of a frame that is handed out from there."""
+
+
+class Arriving:
+    """A long message whose pieces are coming."""
+
+    def __init__(self, header: dict[str, Any], sizes: list[int], folder: Path | None) -> None:
+        """The file, which has no name, lies in `folder`, or where temporary files do. Raises NodeError."""
+        self._header, self._sizes, self._folder = header, sizes, folder
+        self._left = [size for size in sizes if size]
+        self._memory = bytearray() if sum(sizes) <= IN_MEMORY else None
+        if self._memory is None:
+            try:
+                self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  closed by `whole`
+            except OSError as error:
+                raise self._full(error) from error
+
+    def add(self, piece: zmq.Frame) -> bool:
+        """Takes the next piece; False when it is not the one that must follow. Raises NodeError."""
+        if not self._left or len(piece) != min(PIECE, self._left[0]):
+            return False
+        if self._memory is not None:
+            self._memory += piece.buffer
+        else:
+            try:
+                self._file.write(piece.buffer)
+                if len(self._left) == 1 and len(piece) == self._left[0]:
+                    self._file.flush()
+            except OSError as error:
+                raise self._full(error) from error
+        self._left[0] -= len(piece)
+        if not self._left[0]:
+            del self._left[0]
+        return True
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is to come any more."""
+        return not self._left
+
+    def whole(self) -> Came:
+        """The message. Long frames lie in the file, which goes when nobody has them any more."""
+        if self._memory is not None:
+            data = memoryview(self._memory)
+        else:
+            data = memoryview(mmap.mmap(self._file.fileno(), sum(self._sizes), access=mmap.ACCESS_READ))
+            self._file.close()
+        frames, begin = [], 0
+        for size in self._sizes:
+            frame = data[begin : begin + size]
+            frames.append(bytes(frame) if size <= IN_MEMORY else frame)
+            begin += size
+        return self._header, tuple(frames)
+
+    def _full(self, error: OSError) -> NodeError:
+        reason = (error.strerror or "unknown reason").lower()
+        where = self._folder or tempfile.gettempdir()
+        return NodeError(f"a long message cannot be put into a file in {where}: {reason}; free some space, start again")
+
+
+class Pieces:
+    """The long messages of one connection, one at a time each way, and all others as they are."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._leaving: Iterator[list[zmq.Frame]] = iter(())
+        self._next: list[zmq.Frame] | None = None
+        self._sent = self._acknowledged = self._taken = self._said = 0
+        self.arriving: Arriving | None = None
+        """The long message that is not whole yet."""
+
+    # --- what leaves
+
+    @property
+    def leaves(self) -> bool:
+        """Whether a long message is on its way, so that no other with frames may begin."""
+        return self._next is not None
+
+    def begin(self, message: Link) -> None:
+        """Has a long message leave with `go_on`."""
+        self._leaving = pieces_of(message)
+        self._next = next(self._leaving)
+
+    def go_on(self, hand_over: Callable[[list[zmq.Frame]], bool | None]) -> None:
+        """Hands over as many pieces as may be on their way."""
+        while self._next is not None and self._sent - self._acknowledged < ON_THE_WAY and hand_over(self._next):
+            if len(self._next) > 1:
+                self._sent += len(self._next[1])
+            self._next = next(self._leaving, None)
+
+    # --- what comes
+
+    def read(self, parts: list[zmq.Frame]) -> list[Came]:
+        """The messages that are whole with these frames. Raises NodeError when there is no room for a long one."""
+        if len(parts) == 2 and parts[0].bytes == PIECE_FOLLOWS:
+            return self._take(parts[1])
+        headers = headers_of(parts[0]) if parts else []
+        if len(headers) == 1 and sum(headers[0][1]) > TOGETHER and len(parts) == 1:
+            self.arriving = Arriving(*headers[0], self._folder)
+            return []
+        return [message for message in messages_of(headers, parts[1:]) if not self._acknowledges(message[0])]
+
+    def _take(self, piece: zmq.Frame) -> list[Came]:
+        if self.arriving is None or not self.arriving.add(piece):
+            self.arriving = None
+            return []
+        self._taken += len(piece)
+        if not self.arriving.is_whole:
+            return []
+        whole, self.arriving = self.arriving.whole(), None
+        return [whole]
+
+    def _acknowledges(self, header: dict[str, Any]) -> bool:
+        match header:
+            case {"type": "taken", "bytes": int(taken)}:
+                self._acknowledged = max(self._acknowledged, min(taken, self._sent))
+                return True
+        return False
+
+    def to_say(self) -> dict[str, Any] | None:
+        """What to tell the sender, when enough was taken since the last time."""
+        if self._taken - self._said < SAY:
+            return None
+        self._said = self._taken
+        return {"type": "taken", "bytes": self._taken}
