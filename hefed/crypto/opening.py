@@ -69,11 +69,21 @@ def answer_digest(label: Use, subset: Subset, packed: bytes | Iterable[Buffer]) 
 class OpenedIntegers:
     """The opened integers X of one round: the sums times 2**(C - x), plus noise."""
 
-    __slots__ = ("limbs",)
+    __slots__ = ("_largest", "_of")
 
-    def __init__(self, limbs: NDArray[np.int64]) -> None:
-        self.limbs = limbs
+    def __init__(self, of: NDArray[np.int64] | packing.PackedSum, largest: int) -> None:
+        """Limbs, or a sum that stands for them, to which nothing more is added; none is above `largest`."""
+        self._of, self._largest = of, largest
+
+    def _parts(self) -> Iterator[NDArray[np.int64]]:
+        if isinstance(self._of, packing.PackedSum):
+            return (limbs for limbs, _ in self._of.integers(self._largest))
+        return iter([self._of])
+
+    @property
+    def limbs(self) -> NDArray[np.int64]:
         """Shape (K, 2): the lower and the upper 64 bits of each integer in two's complement; or (K, 1), the lower."""
+        return np.concatenate(list(self._parts()))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, OpenedIntegers) and self.to_bytes() == other.to_bytes()
@@ -95,9 +105,14 @@ class OpenedIntegers:
     def decode(self, label: Label, precision: Precision) -> Floats:
         """The sums, shape (K,): the float64 nearest to X * 2**(x - C)."""
         check_agreement(precision, label)
-        if self.limbs.shape[0] != label.values:
-            raise ParameterError(f"{self.limbs.shape[0]} opened integers for a label of {label.values}")
-        return packing.decode(precision, label, self.limbs)
+        count = self._of.values if isinstance(self._of, packing.PackedSum) else len(self._of)
+        if count != label.values:
+            raise ParameterError(f"{count} opened integers for a label of {label.values}")
+        values, first = np.empty(count), 0
+        for limbs in self._parts():
+            values[first : first + len(limbs)] = packing.decode(precision, label, limbs, first)
+            first += len(limbs)
+        return values
 
 
 class Opening:
@@ -173,14 +188,18 @@ class Opening:
         )
         digest = tagged_hash("opened", Pieces(profile.packed_size(self._label.values), groups))
         self._sum = None
-        limbs, beyond = running.integers(self._precision.largest_opened)
-        if beyond >= 0:
-            raise OpeningError(
-                f"opened integer {beyond} is outside the range of right sums: "
-                "a contribution, the sum or an answer is wrong"
-            )
+        largest = self._precision.largest_opened
+        opened = OpenedIntegers(running, largest)
+        for limbs, beyond in running.integers(largest):
+            if beyond >= 0:
+                raise OpeningError(
+                    f"opened integer {beyond} is outside the range of right sums: "
+                    "a contribution, the sum or an answer is wrong"
+                )
+            if self._label.values <= packing.AT_ONCE:
+                opened = OpenedIntegers(limbs, largest)  # of a longer vector only the packed sum is kept
         self._digest, self._packed = digest, running.packed() if keep else None
-        return OpenedIntegers(limbs)
+        return opened
 
     @property
     def packed(self) -> bytes:

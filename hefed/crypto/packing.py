@@ -18,7 +18,9 @@ from hefed.crypto.ring import LANES, Floats
 Opened = tuple[NDArray[np.int64], int]
 
 _READ = 8  # compiled code reads eight bytes at a time
-_AT_ONCE = 1 << 14  # values that are opened at once: their residues stay in the cache
+
+AT_ONCE = 1 << 14
+"""Values that are opened at once: their residues stay in the cache."""
 
 
 def widths_of(profile: Profile) -> NDArray[np.int64]:
@@ -47,12 +49,15 @@ def encode(precision: Precision, label: Label, values: Floats, first: int, rows:
     integers[some.size : last - first] = 0.0
 
 
-def decode(precision: Precision, label: Label, limbs: NDArray[np.int64]) -> Floats:
-    """The float64 nearest to X 2**(x - C) for X as limbs (K, 2), or (K, 1) if one is enough; |X| < 2**93."""
+def decode(precision: Precision, label: Label, limbs: NDArray[np.int64], first: int = 0) -> Floats:
+    """The float64 nearest to X 2**(x - C) for X as limbs (K, 2), or (K, 1) if one is enough; |X| < 2**93. X are those
+    of the values from `first` on.
+    """
     from hefed.crypto import packing_kernels as kernels
 
-    values = np.empty(label.values)
-    kernels.decode(np.ascontiguousarray(limbs), label.exponents, precision.capacity_bits, values)
+    values = np.empty(len(limbs))
+    exponents = label.exponents[first : first + len(limbs)]
+    kernels.decode(np.ascontiguousarray(limbs), exponents, precision.capacity_bits, values)
     return values
 
 
@@ -173,12 +178,12 @@ class PackedSum:
     """A sum of packed vectors, held packed: as many bytes as one of them."""
 
     def __init__(self, profile: Profile, values: int) -> None:
-        self._profile, self._values = profile, values
+        self._profile, self.values = profile, values
         self._total = Written(profile.packed_size(values))
 
     def add(self, data: NDArray[np.uint8]) -> None:
         """Add a vector that was `checked`."""
-        self.add_values(data, 0, self._values)
+        self.add_values(data, 0, self.values)
 
     def add_values(self, data: NDArray[np.uint8], first: int, count: int) -> NDArray[np.uint8]:
         """Add `count` values that were `checked`, from value `first` on, a multiple of 64; returns the sum there."""
@@ -196,23 +201,21 @@ class PackedSum:
         """The sum so far; without a copy, unless more is added while somebody has it."""
         return self._total.taken()
 
-    def integers(self, largest: int) -> Opened:
-        """The integers in (-Q/2, Q/2) that the sum stands for, as limbs (K, primes).
+    def integers(self, largest: int) -> Iterator[Opened]:
+        """The integers in (-Q/2, Q/2) that the sum stands for, in parts of AT_ONCE: as limbs (K, primes).
 
         The second answer is the index of an integer above `largest` in magnitude, or -1.
         """
         from hefed.crypto import packing_kernels as kernels
 
-        limbs = np.empty((self._values, len(self._profile.primes)), np.int64)
-        residues = residue_array(self._profile, min(self._values, _AT_ONCE))
+        residues = residue_array(self._profile, min(self.values, AT_ONCE))
         total = _readable(self._total.array())
-        for first in range(0, self._values, _AT_ONCE):
-            count = min(_AT_ONCE, self._values - first)
+        for first in range(0, self.values, AT_ONCE):
+            count = min(AT_ONCE, self.values - first)
             kernels.unpack(total, widths_of(self._profile), first, count, residues)
-            beyond = _write_integers(self._profile, residues, largest, limbs[first : first + count])
-            if beyond >= 0:
-                return limbs, first + beyond
-        return limbs, -1
+            limbs = np.empty((count, len(self._profile.primes)), np.int64)
+            beyond = _write_integers(self._profile, residues, largest, limbs)
+            yield limbs, beyond if beyond < 0 else first + beyond
 
 
 def _readable(data: NDArray[np.uint8]) -> NDArray[np.uint8]:

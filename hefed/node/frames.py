@@ -158,9 +158,11 @@ def _is_header(value: object) -> bool:
 
 
 def messages_of(headers: Sequence[tuple[dict[str, Any], list[int]]], frames: Sequence[zmq.Frame]) -> list[Came]:
-    """The messages that came together; none when what follows the headers is not what they state."""
+    """The messages that came together; none when what follows the headers is not what they state, or has to come in
+    pieces.
+    """
     sizes = [size for _, own in headers for size in own]
-    if [len(frame) for frame in frames] != sizes:
+    if [len(frame) for frame in frames] != sizes or sum(sizes) > TOGETHER:
         return []
     found: list[Came] = []
     begin = 0

@@ -160,7 +160,7 @@ class AggregatorLink:
         if pieces.arriving is not None:
             for other, theirs in self._pieces.values():
                 if other == name and theirs is not pieces:
-                    theirs.arriving = None
+                    theirs.drop()
         if said := pieces.to_say():
             self._hand_over(connection, parts_of((said, ())))
         pieces.go_on(partial(self._hand_over, connection))
@@ -179,7 +179,8 @@ class AggregatorLink:
 
     def _forget(self, connection: bytes) -> None:
         self._descriptors.pop(connection, None)
-        self._pieces.pop(connection, None)
+        if connection in self._pieces:
+            self._pieces.pop(connection)[1].drop()
 
     def send(self, connection: bytes, header: dict[str, Any], *frames: bytes) -> bool | None:
         """True when handed over, False when the connection's queue is full, None when there is no such connection any
@@ -233,6 +234,8 @@ class AggregatorLink:
             self.socket.disable_monitor()
             self._monitor.close(linger=0)
             self.socket.close()
+            for connection in list(self._pieces):
+                self._forget(connection)
             self._authenticator.stop()
 
 
@@ -323,6 +326,7 @@ class MemberLink:
         fresh = self._dialler.step()
         if fresh or not self.connected:
             self.welcome, self._said, self.present = None, None, ()
+            self._pieces.drop()
             self._pieces = Pieces(self._folder)
         if fresh:
             self._since = self._greeted = time.monotonic()
@@ -414,5 +418,6 @@ class MemberLink:
     def close(self) -> None:
         """Closes the connection."""
         self._traffic.stop()
+        self._pieces.drop()
         self._dialler.close()
         self.socket.close()

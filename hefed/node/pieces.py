@@ -17,9 +17,9 @@ from hefed.node.errors import NodeError
 from hefed.node.frames import PIECE, PIECE_FOLLOWS, TOGETHER, Came, Link, headers_of, messages_of, pieces_of
 from hefed.protocol.codec import MAX_BYTES
 
-ON_THE_WAY = 2**22
+ON_THE_WAY = 2**20
 """Bytes of pieces that may be on their way before the receiver has said that it took them."""
-SAY = 2**20
+SAY = 2**18
 """Bytes that the receiver takes before it says so."""
 IN_MEMORY = MAX_BYTES
 """Bytes of a message that is put together in memory, and of a frame that is handed out from there."""
@@ -76,6 +76,11 @@ class Arriving:
             begin += size
         return self._header, tuple(frames)
 
+    def close(self) -> None:
+        """Gives up what has come so far."""
+        if self._memory is None:
+            self._file.close()
+
     def _full(self, error: OSError) -> NodeError:
         reason = (error.strerror or "unknown reason").lower()
         where = self._folder or tempfile.gettempdir()
@@ -120,19 +125,26 @@ class Pieces:
             return self._take(parts[1])
         headers = headers_of(parts[0]) if parts else []
         if len(headers) == 1 and sum(headers[0][1]) > TOGETHER and len(parts) == 1:
+            self.drop()
             self.arriving = Arriving(*headers[0], self._folder)
             return []
         return [message for message in messages_of(headers, parts[1:]) if not self._acknowledges(message[0])]
 
     def _take(self, piece: zmq.Frame) -> list[Came]:
         if self.arriving is None or not self.arriving.add(piece):
-            self.arriving = None
+            self.drop()
             return []
         self._taken += len(piece)
         if not self.arriving.is_whole:
             return []
         whole, self.arriving = self.arriving.whole(), None
         return [whole]
+
+    def drop(self) -> None:
+        """Gives up the long message that is not whole yet."""
+        if self.arriving is not None:
+            self.arriving.close()
+            self.arriving = None
 
     def _acknowledges(self, header: dict[str, Any]) -> bool:
         match header:

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-ROOM = 64 << 20
+ROOM = 32 << 20
 """Bytes that one study keeps at most of what is made ahead. What finds no room is made when it is asked for."""
 
 LEAST_VALUES = 1 << 14

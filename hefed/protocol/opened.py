@@ -35,8 +35,9 @@ guesses whatever is known of the sum.
 
 
 def padded(vector: npt.NDArray[N]) -> npt.NDArray[N]:
-    """The vector with zeros behind it, up to LEAST_VALUES."""
-    return np.concatenate([vector, np.zeros(max(0, LEAST_VALUES - len(vector)), vector.dtype)])
+    """The vector with zeros behind it, up to LEAST_VALUES; one that is long enough is not copied."""
+    missing = LEAST_VALUES - len(vector)
+    return np.concatenate([vector, np.zeros(missing, vector.dtype)]) if missing > 0 else vector
 
 
 class OpenedRounds:

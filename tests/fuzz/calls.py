@@ -27,10 +27,11 @@ from hefed.data.settings import DataSettings
 from hefed.node import handshake, metrics
 from hefed.node.analyst import Submission
 from hefed.node.decision import Decision, Decisions
-from hefed.node.frames import messages_of
+from hefed.node.frames import PIECE_FOLLOWS, headers_of
 from hefed.node.identity import FILE as IDENTITY
 from hefed.node.identity import Identity
 from hefed.node.invitation import is_asked, read_invitation, title, unfit
+from hefed.node.pieces import Pieces
 from hefed.node.proof import verify
 from hefed.node.schema import study_name
 from hefed.node.settings import FILE as SETTINGS
@@ -223,15 +224,21 @@ def frames(data: bytes) -> object:
     parts = codec.decode(data)
     if not isinstance(parts, list) or not all(type(part) is bytes for part in parts):
         raise RefusedError("not frames at all")
-    messages = messages_of([zmq.Frame(part) for part in parts])
-    if not messages:
+    pieces = Pieces(None)
+    came = pieces.read([zmq.Frame(part) for part in parts])
+    if not came and parts:  # or the first part announces a long message, and the others are its pieces
+        came = pieces.read([zmq.Frame(parts[0])])
+        for part in parts[1:]:
+            came += pieces.read([zmq.Frame(PIECE_FOLLOWS), zmq.Frame(part)])
+    pieces.drop()
+    if not came:
         raise RefusedError("not of our form")
-    return messages
+    return came
 
 
 def greeting(data: bytes) -> object:
     """A header, read as a hello, a probe and a welcome."""
-    found = messages_of([zmq.Frame(data)])
+    found = headers_of(zmq.Frame(data))
     if not found:
         raise RefusedError("no header")
     header = found[0][0]

@@ -17,7 +17,7 @@ from hefed.data.table import LocalTable
 from hefed.node import handshake
 from hefed.node.analyst import Submission
 from hefed.node.decision import Decision
-from hefed.node.frames import parts_of
+from hefed.node.frames import parts_of, pieces_of
 from hefed.node.proof import _taken_again
 from hefed.node.settings import TEMPLATE
 from hefed.node.work import document_of
@@ -185,8 +185,10 @@ def link() -> None:
     for name, header in headers.items():
         write("greeting", name, codec.encode(header))
     entry = {"type": "entry", "study": study, "number": 4}
-    for name, parts in (("beat", ()), ("entry", (b"envelope", b"")), ("long", (b"envelope", bytes(2**17 + 5)))):
+    for name, parts in (("beat", ()), ("entry", (b"envelope", b""))):
         write("frames", name, emit([part.bytes for part in parts_of((entry, parts))]))
+    pieces = [parts[-1].bytes for parts in pieces_of((entry, (b"envelope", bytes(2**17 + 5))))]
+    write("frames", "long", emit(pieces))
     some = [(entry, (b"envelope", b"")), (entry | {"number": 5}, (b"another",)), ({"type": "beat"}, ())]
     write("frames", "together", emit([part.bytes for part in parts_of(*some)]))
     write("http-request", "metrics", b"GET /metrics HTTP/1.1\r\nHost: localhost: 9464\r\nAccept: */*\r\n\r\n")

@@ -15,7 +15,7 @@ from hefed.node.aggregator import MAX_STUDIES, AggregatorNode
 from hefed.node.analyst import Submission
 from hefed.node.consent import Verdict
 from hefed.node.errors import NodeError
-from hefed.node.frames import messages_of, parts_of
+from hefed.node.frames import headers_of, parts_of
 from hefed.node.handshake import LINK_VERSION, MAX_ASKED, PROTOCOLS, welcome
 from hefed.node.identity import Identity
 from hefed.node.link import Received
@@ -409,14 +409,14 @@ def test_a_greeting_that_asks_for_very_many_studies_is_heard_in_part(
 
     monkeypatch.setattr(node._store, "has_ended", has_ended)
     many = {secrets.token_bytes(32).hex(): 0 for _ in range(2000)}
-    assert len(messages_of(parts_of(({"type": "hello", "studies": many}, ())))) == 1
+    assert len(headers_of(*parts_of(({"type": "hello", "studies": many}, ())))) == 1
     _greet(node, "halland", many)
     assert len(setting.link.take("welcome")) == 1
     assert len(asked) == MAX_ASKED
     more = {secrets.token_bytes(32).hex(): 0 for _ in range(4000)}
-    assert messages_of(parts_of(({"type": "hello", "studies": more}, ()))) == []  # not even decoded
+    assert headers_of(*parts_of(({"type": "hello", "studies": more}, ()))) == []  # not even decoded
     longest = {secrets.token_bytes(32).hex(): 2**32 for _ in range(MAX_STUDIES + MAX_ASKED)}
-    assert len(messages_of(parts_of((welcome(2, longest, setting.roster, time.time()), ())))) == 1
+    assert len(headers_of(*parts_of((welcome(2, longest, setting.roster, time.time()), ())))) == 1
 
 
 def test_a_member_cannot_fill_the_aggregators_log_nor_keep_others_out_of_it(

@@ -1,0 +1,207 @@
+"""Long messages, in pieces: as they are sent, and as nobody of ours sends them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hefed.crypto.buffer import Buffer
+from hefed.node.errors import NodeError
+from hefed.node.frames import PIECE, PIECE_FOLLOWS, TOGETHER, Came, Link, parts_of, pieces_of
+from hefed.node.pieces import IN_MEMORY, ON_THE_WAY, SAY, Pieces
+from tests.node.runs import wait_for
+from tests.node.test_bounds import Pair, pairs
+
+__all__ = ["pairs"]
+
+DATA = os.urandom(IN_MEMORY + 3 * PIECE)
+HEADER = {"type": "message", "number": 3}
+
+
+class OnDisk:
+    """Bytes that are read when they leave."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def pieces(self, size: int) -> Iterator[Buffer]:
+        return (self._data[start : start + size] for start in range(0, len(self._data), size))
+
+
+def sent(message: Link) -> list[list[zmq.Frame]]:
+    """As it comes over the wire."""
+    return [[zmq.Frame(part.bytes) for part in parts] for parts in pieces_of(message)]
+
+
+def piece(data: bytes) -> list[zmq.Frame]:
+    return [zmq.Frame(PIECE_FOLLOWS), zmq.Frame(data)]
+
+
+def came(pieces: Pieces, message: Link) -> list[Came]:
+    return [one for parts in sent(message) for one in pieces.read(parts)]
+
+
+@given(st.lists(st.sampled_from((0, 1, 1000, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE)), min_size=1, max_size=5))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_long_message_comes_as_it_was(tmp_path: Path, sizes: list[int]) -> None:
+    frames = tuple(DATA[i : i + size] for i, size in enumerate([*sizes, TOGETHER]))
+    frames = (b"envelope", *frames)
+    for message in ((HEADER, frames), (HEADER, (frames[0], *map(OnDisk, frames[1:])))):
+        assert came(Pieces(tmp_path), message) == [(HEADER, frames)]
+        assert all(len(part) <= PIECE for parts in sent(message)[1:] for part in parts)
+
+
+def test_a_longer_one_lies_in_a_file_without_a_name(tmp_path: Path) -> None:
+    frames = (b"envelope", DATA, b"", DATA[:5])
+    ((header, found),) = came(Pieces(tmp_path), (HEADER, frames))
+    assert (header, tuple(map(bytes, found))) == (HEADER, frames)
+    assert [type(one) for one in found] == [bytes, memoryview, bytes, bytes]
+    assert found[1].readonly  # type: ignore[union-attr]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_has_no_room_for_a_long_one_says_so(tmp_path: Path) -> None:
+    (announced,) = sent((HEADER, (b"envelope", DATA)))[:1]
+    with pytest.raises(NodeError, match=r"cannot be put into a file in .*: no such file or directory; free some space"):
+        Pieces(tmp_path / "none").read(announced)
+
+
+@pytest.mark.parametrize("wrong", [b"", b"x", DATA[: PIECE - 1], DATA[: PIECE + 1], DATA], ids=len)
+def test_a_piece_of_another_length_ends_its_message(wrong: bytes) -> None:
+    pieces = Pieces(None)
+    announced, *_, last = sent((HEADER, (DATA[:100], DATA[: 2 * PIECE])))
+    pieces.read(announced)
+    assert pieces.read(piece(wrong)) == []
+    assert pieces.arriving is None
+    assert pieces.read(last) == []  # it was announced, and is not taken any more
+
+
+def test_pieces_that_nobody_announced_are_not_taken() -> None:
+    pieces = Pieces(None)
+    for _ in range(3):
+        assert pieces.read(piece(DATA[:PIECE])) == []
+    assert pieces.to_say() is None
+    assert came(pieces, (HEADER, (DATA[:PIECE], b"more"))) == [(HEADER, (DATA[:PIECE], b"more"))]
+    assert pieces.read(piece(b"more")) == []
+
+
+def test_the_newest_long_message_counts_and_short_ones_pass_it() -> None:
+    pieces = Pieces(None)
+    older = sent((HEADER, (DATA[: 5 * PIECE],)))
+    for parts in older[:3]:
+        assert pieces.read(parts) == []
+    beat = parts_of(({"type": "beat"}, ()))
+    assert pieces.read(beat) == [({"type": "beat"}, ())]
+    newer: Link = ({"type": "message", "number": 4}, (DATA[1 : 3 * PIECE],))
+    assert came(pieces, newer) == [newer]
+    assert [one for parts in older[3:] for one in pieces.read(parts)] == []
+
+
+def test_a_long_message_in_one_of_zeromqs_is_not_taken() -> None:
+    pieces = Pieces(None)
+    (header,), *rest = sent((HEADER, (DATA[: 2 * PIECE],)))
+    assert pieces.read([header, *[parts[1] for parts in rest]]) == []
+    assert pieces.arriving is None
+
+
+def test_only_so_much_is_on_its_way_until_it_is_said_to_be_taken() -> None:
+    sender, receiver, wire = Pieces(None), Pieces(None), list[list[zmq.Frame]]()
+
+    def hand_over(parts: list[zmq.Frame]) -> bool:
+        wire.append([zmq.Frame(part.bytes) for part in parts])
+        return True
+
+    long: Link = (HEADER, (b"envelope", DATA, DATA))
+    sender.begin(long)
+    found, most = [], 0
+    while sender.leaves or wire:
+        sender.go_on(hand_over)
+        on_the_way = sum(len(parts[1]) for parts in wire if len(parts) == 2)
+        most = max(most, on_the_way)
+        found += receiver.read(wire.pop(0))
+        if said := receiver.to_say():
+            assert sender.read(parts_of((said, ()))) == []
+    assert [(header, tuple(map(bytes, frames))) for header, frames in found] == [long]
+    assert ON_THE_WAY <= most < ON_THE_WAY + PIECE
+
+
+@pytest.mark.parametrize("taken", [-1, 2**70, True, 1.5, "1"])
+def test_what_a_receiver_never_got_is_not_taken_as_taken(taken: object) -> None:
+    sender, handed = Pieces(None), list[list[zmq.Frame]]()
+
+    def hand_over(parts: list[zmq.Frame]) -> bool:
+        handed.append(parts)
+        return True
+
+    sender.begin((HEADER, (DATA, DATA)))
+    sender.go_on(hand_over)
+    first = len(handed)
+    assert first == 1 + ON_THE_WAY // PIECE
+    sender.read(parts_of(({"type": "taken", "bytes": taken}, ())))
+    sender.go_on(hand_over)
+    assert len(handed) <= 2 * first  # it has got no more than was handed over before
+
+
+def test_where_nothing_can_be_handed_over_it_waits_and_goes_on_where_it_was() -> None:
+    pieces, receiver, room = Pieces(None), Pieces(None), [0]
+    found: list[Came] = []
+
+    def hand_over(parts: list[zmq.Frame]) -> bool:
+        if room[0]:
+            room[0] -= 1
+            found.extend(receiver.read([zmq.Frame(part.bytes) for part in parts]))
+            return True
+        return False
+
+    long: Link = (HEADER, (DATA[: 7 * PIECE],))
+    pieces.begin(long)
+    for _ in range(8):
+        assert pieces.leaves
+        room[0] = 1
+        pieces.go_on(hand_over)
+    assert not pieces.leaves
+    assert found == [long]
+
+
+# --- Over real connections --------------------------------------------------------------------------------------------
+
+
+def test_a_member_that_reads_nothing_is_sent_little_of_a_long_message(pairs: list[Pair]) -> None:
+    pair = Pair()
+    pairs.append(pair)
+    long = (b"envelope", DATA * 4)
+    assert pair.aggregator.send(pair.connection, {"type": "entry", "number": 0}, *long)
+    for _ in range(20):
+        list(pair.aggregator.receive())
+        assert pair.aggregator.send(pair.connection, {"type": "entry", "number": 1}, b"next") is False
+        assert pair.aggregator.send(pair.connection, {"type": "beat"}) is True
+    (_, pieces) = pair.aggregator._pieces[pair.connection]
+    assert ON_THE_WAY <= pieces._sent < ON_THE_WAY + PIECE
+    found = []
+
+    def arrives() -> bool:
+        list(pair.aggregator.receive())
+        found.extend(one for one in pair.member.receive() if one.frames)
+        return bool(found)
+
+    wait_for(arrives)
+    assert tuple(map(bytes, found[0].frames)) == long
+    assert wait_for(lambda: pair.aggregator.send(pair.connection, {"type": "entry", "number": 1}, b"next"))
+
+
+def test_of_one_member_the_newest_long_message_is_on_its_way(pairs: list[Pair]) -> None:
+    pair = Pair()
+    pairs.append(pair)
+    for connection, number in ((b"one", 1), (b"other", 2)):
+        for parts in sent(({"type": "message", "number": number}, (b"envelope", DATA)))[:3]:
+            assert pair.aggregator._read("orebro", connection, parts) == []
+    assert pair.aggregator._pieces[b"one"][1].arriving is None
+    assert pair.aggregator._pieces[b"other"][1].arriving is not None
+    assert SAY < ON_THE_WAY
