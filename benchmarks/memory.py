@@ -94,17 +94,19 @@ def measure(values: int, profile: str = "compact") -> dict[str, float]:
 
 
 def of_processes(values: int) -> dict[str, float]:
-    """Megabytes that whole processes of a study of `compact` need at most, above those of a study of 1,000 values: with
-    ZeroMQ, SQLite, a region's own vector and what it opened. A region is reader and more at once.
+    """Megabytes that whole processes of a study of `compact` need at most, above those of a study of 1,000 values and,
+    for a region, above the vector: what it sends, and later what it opened. With ZeroMQ, SQLite, files that are mapped;
+    a region is contributor, keyholder and reader at once.
     """
     measured = []
     for length in (1000, values):
         with tempfile.TemporaryDirectory() as folder:
             measured.append(load(Case(3, length, 1, "compact", "vectorised"), Path(folder, "parties")))
     short, long = measured
+    vectors = {"aggregator": 0, "contributor": 8 * values, "keyholder": 8 * values}
     return {
-        role: round((getattr(long, role).peak - getattr(short, role).peak) / 1e6, 1)
-        for role in ("aggregator", "contributor", "keyholder")
+        role: round((getattr(long, role).peak - getattr(short, role).peak - vector) / 1e6, 1)
+        for role, vector in vectors.items()
     }
 
 

@@ -211,9 +211,10 @@ def _growth(details: dict[str, Any], steps: Steps) -> str:
         f"Memory at {peaks['values']:,} values of `compact`, in MB above the program and the "
         f"caller's own vector: {roles}.\n"
         "What is received and what is to be sent counts.\n"
-        f"Whole processes of a study of that length need, above those of one of 1,000 values: {processes}.\n"
-        "There ZeroMQ holds pieces of what comes and goes, SQLite a whole attachment more than once while it is "
-        "stored, and a\nregion its vector and what it opened.\n\n"
+        f"Whole processes of a study of that length need, above those of one of 1,000 values and above their "
+        f"vector: {processes}.\n"
+        "A region is contributor, keyholder and reader at once. Files that are mapped count too: what came and is "
+        "longer than 4 MiB lies in one.\n\n"
         "The power of the number of values with which each step's time grows, between the two longest; 1 is in "
         f"proportion:\n\n{_slopes(steps)}"
     )

@@ -207,7 +207,7 @@ def ratios(details: Details) -> dict[str, float | None]:
         each = [part[values]["seconds"] / int(values) for values in (short, long)]
         found["time_growth_1e5_1e7"] = each[1] / each[0]
     if part := details.get("peaks"):
-        found["peak_mb_above_vector_1e7"] = max(part["megabytes"].values())
+        found["peak_mb_above_vector_1e7"] = max(*part["megabytes"].values(), *part["processes"].values())
     if part := details.get("small_round"):
         medians = part["medians"]
         found["round_231_vs_plain"] = min(medians["tenseal"]) / min(medians["plain"])

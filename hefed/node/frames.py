@@ -112,10 +112,13 @@ def parts_of(*messages: Link) -> list[zmq.Frame]:
     return parts
 
 
-def pieces_of(message: Link) -> Iterator[list[zmq.Frame]]:
-    """What goes over the wire for a long message, one of ZeroMQ's messages after another."""
-    yield parts_of(message)
-    for frame in message[1]:
+def pieces_of(message: Link, number: int) -> Iterator[list[zmq.Frame]]:
+    """What goes over the wire for a long message, one of ZeroMQ's messages after another; `number` tells it from other
+    long ones of the connection.
+    """
+    header, frames = message
+    yield parts_of(({**header, "long": number}, frames))
+    for frame in frames:
         for piece in frame_pieces(frame):
             yield [zmq.Frame(PIECE_FOLLOWS), zmq.Frame(piece, copy=True)]
 

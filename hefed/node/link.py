@@ -155,8 +155,16 @@ class AggregatorLink:
 
     def _read(self, name: str, connection: bytes, parts: list[zmq.Frame]) -> list[Came]:
         """What is whole with these frames. A member has one long message on its way to here, the newest."""
-        _, pieces = self._pieces.setdefault(connection, (name, Pieces(self._folder)))
-        came = pieces.read(parts)
+        if connection not in self._pieces:
+            self._pieces[connection] = name, Pieces(self._folder)
+        pieces = self._pieces[connection][1]
+        was_lost, came = pieces.is_lost, pieces.read(parts)
+        if any(header["type"] == "hello" for header, _ in came):
+            pieces.drop()
+            self._pieces[connection] = name, Pieces(self._folder)  # both ends begin anew
+            return came
+        if pieces.is_lost and not was_lost:
+            self._hand_over(connection, parts_of(({"type": "unknown"}, ())))
         if pieces.arriving is not None:
             for other, theirs in self._pieces.values():
                 if other == name and theirs is not pieces:
@@ -326,8 +334,7 @@ class MemberLink:
         fresh = self._dialler.step()
         if fresh or not self.connected:
             self.welcome, self._said, self.present = None, None, ()
-            self._pieces.drop()
-            self._pieces = Pieces(self._folder)
+            self._begin_anew()
         if fresh:
             self._since = self._greeted = time.monotonic()
             self._traffic.opened(self._dialler.descriptor)
@@ -348,6 +355,7 @@ class MemberLink:
         other, beside those that the member has already.
         """
         self.welcome = None
+        self._begin_anew()
         self.send(hello(studies, self._roster, only=only))
 
     def receive(self) -> Iterator[Received]:
@@ -369,6 +377,11 @@ class MemberLink:
             for message in came:
                 if self._note(message[0]):
                     yield Received(*message)
+
+    def _begin_anew(self) -> None:
+        """What was on its way in pieces comes again: both ends say in their greetings how far they are."""
+        self._pieces.drop()
+        self._pieces = Pieces(self._folder)
 
     def _note(self, header: dict[str, Any]) -> bool:
         """Takes what concerns the link; False when the link's owner should not see it."""

@@ -30,6 +30,10 @@ class Arriving:
 
     def __init__(self, header: dict[str, Any], sizes: list[int], folder: Path | None) -> None:
         """The file, which has no name, lies in `folder`, or where temporary files do. Raises NodeError."""
+        self.number = header.pop("long", None)
+        """What the sender calls it."""
+        self.taken = 0
+        """Bytes that have come."""
         self._header, self._sizes, self._folder = header, sizes, folder
         self._left = [size for size in sizes if size]
         self._memory = bytearray() if sum(sizes) <= IN_MEMORY else None
@@ -52,6 +56,7 @@ class Arriving:
                     self._file.flush()
             except OSError as error:
                 raise self._full(error) from error
+        self.taken += len(piece)
         self._left[0] -= len(piece)
         if not self._left[0]:
             del self._left[0]
@@ -94,9 +99,11 @@ class Pieces:
         self._folder = folder
         self._leaving: Iterator[list[zmq.Frame]] = iter(())
         self._next: list[zmq.Frame] | None = None
-        self._sent = self._acknowledged = self._taken = self._said = 0
+        self._number = self._sent = self._acknowledged = self._said = 0
         self.arriving: Arriving | None = None
         """The long message that is not whole yet."""
+        self.is_lost = False
+        """Whether a piece came that belongs to no message: a greeting begins again."""
 
     # --- what leaves
 
@@ -107,7 +114,8 @@ class Pieces:
 
     def begin(self, message: Link) -> None:
         """Has a long message leave with `go_on`."""
-        self._leaving = pieces_of(message)
+        self._number, self._sent, self._acknowledged = self._number + 1, 0, 0
+        self._leaving = pieces_of(message, self._number)
         self._next = next(self._leaving)
 
     def go_on(self, hand_over: Callable[[list[zmq.Frame]], bool | None]) -> None:
@@ -126,15 +134,15 @@ class Pieces:
         headers = headers_of(parts[0]) if parts else []
         if len(headers) == 1 and sum(headers[0][1]) > TOGETHER and len(parts) == 1:
             self.drop()
-            self.arriving = Arriving(*headers[0], self._folder)
+            self.arriving, self._said = Arriving(*headers[0], self._folder), 0
             return []
         return [message for message in messages_of(headers, parts[1:]) if not self._acknowledges(message[0])]
 
     def _take(self, piece: zmq.Frame) -> list[Came]:
         if self.arriving is None or not self.arriving.add(piece):
             self.drop()
+            self.is_lost = True
             return []
-        self._taken += len(piece)
         if not self.arriving.is_whole:
             return []
         whole, self.arriving = self.arriving.whole(), None
@@ -148,14 +156,15 @@ class Pieces:
 
     def _acknowledges(self, header: dict[str, Any]) -> bool:
         match header:
-            case {"type": "taken", "bytes": int(taken)}:
-                self._acknowledged = max(self._acknowledged, min(taken, self._sent))
+            case {"type": "taken", "long": int(number), "bytes": int(taken)}:
+                if number == self._number:
+                    self._acknowledged = max(self._acknowledged, min(taken, self._sent))
                 return True
         return False
 
     def to_say(self) -> dict[str, Any] | None:
         """What to tell the sender, when enough was taken since the last time."""
-        if self._taken - self._said < SAY:
+        if self.arriving is None or self.arriving.taken - self._said < SAY:
             return None
-        self._said = self._taken
-        return {"type": "taken", "bytes": self._taken}
+        self._said = self.arriving.taken
+        return {"type": "taken", "long": self.arriving.number, "bytes": self._said}

@@ -187,7 +187,7 @@ def link() -> None:
     entry = {"type": "entry", "study": study, "number": 4}
     for name, parts in (("beat", ()), ("entry", (b"envelope", b""))):
         write("frames", name, emit([part.bytes for part in parts_of((entry, parts))]))
-    pieces = [parts[-1].bytes for parts in pieces_of((entry, (b"envelope", bytes(2**17 + 5))))]
+    pieces = [parts[-1].bytes for parts in pieces_of((entry, (b"envelope", bytes(2**17 + 5))), 1)]
     write("frames", "long", emit(pieces))
     some = [(entry, (b"envelope", b"")), (entry | {"number": 5}, (b"another",)), ({"type": "beat"}, ())]
     write("frames", "together", emit([part.bytes for part in parts_of(*some)]))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hefed.crypto.buffer import Buffer
 from hefed.node.errors import NodeError
 from hefed.node.frames import PIECE, PIECE_FOLLOWS, TOGETHER, Came, Link, parts_of, pieces_of
+from hefed.node.link import Received
 from hefed.node.pieces import IN_MEMORY, ON_THE_WAY, SAY, Pieces
 from tests.node.runs import wait_for
 from tests.node.test_bounds import Pair, pairs
@@ -37,7 +38,7 @@ class OnDisk:
 
 def sent(message: Link) -> list[list[zmq.Frame]]:
     """As it comes over the wire."""
-    return [[zmq.Frame(part.bytes) for part in parts] for parts in pieces_of(message)]
+    return [[zmq.Frame(part.bytes) for part in parts] for parts in pieces_of(message, 1)]
 
 
 def piece(data: bytes) -> list[zmq.Frame]:
@@ -80,6 +81,7 @@ def test_a_piece_of_another_length_ends_its_message(wrong: bytes) -> None:
     pieces.read(announced)
     assert pieces.read(piece(wrong)) == []
     assert pieces.arriving is None
+    assert pieces.is_lost
     assert pieces.read(last) == []  # it was announced, and is not taken any more
 
 
@@ -144,7 +146,8 @@ def test_what_a_receiver_never_got_is_not_taken_as_taken(taken: object) -> None:
     sender.go_on(hand_over)
     first = len(handed)
     assert first == 1 + ON_THE_WAY // PIECE
-    sender.read(parts_of(({"type": "taken", "bytes": taken}, ())))
+    for number in (1, 0, 2, None):
+        sender.read(parts_of(({"type": "taken", "long": number, "bytes": taken}, ())))
     sender.go_on(hand_over)
     assert len(handed) <= 2 * first  # it has got no more than was handed over before
 
@@ -194,6 +197,30 @@ def test_a_member_that_reads_nothing_is_sent_little_of_a_long_message(pairs: lis
     wait_for(arrives)
     assert tuple(map(bytes, found[0].frames)) == long
     assert wait_for(lambda: pair.aggregator.send(pair.connection, {"type": "entry", "number": 1}, b"next"))
+
+
+def test_what_the_aggregator_has_lost_of_a_long_message_comes_again(pairs: list[Pair]) -> None:
+    pair = Pair()
+    pairs.append(pair)
+    long = ({"type": "message", "number": 0}, (b"envelope", DATA * 2))
+    assert pair.member.send_all(long)
+    wait_for(lambda: list(pair.aggregator.receive()) or pair.aggregator._pieces[pair.connection][1].arriving)
+    pair.aggregator._forget(pair.connection)  # as when the number of its descriptor was another connection's before
+    heard: list[str] = []
+    found: list[Received] = []
+
+    def comes() -> bool:
+        found.extend(one for one in pair.aggregator.receive() if one.frames)
+        for one in pair.member.receive():
+            heard.append(one.header["type"])
+            if one.header["type"] == "unknown":
+                pair.member.greet({})
+                assert pair.member.send_all(long)
+        return bool(found)
+
+    wait_for(comes)
+    assert heard == ["unknown"]
+    assert (found[0].header, tuple(map(bytes, found[0].frames))) == long
 
 
 def test_of_one_member_the_newest_long_message_is_on_its_way(pairs: list[Pair]) -> None:
