@@ -54,6 +54,7 @@ class Participation:
         self._board = Board(roster, study)
         self._member: Member | None = None
         self._decided = self._lost = False
+        self._knows_what_left = True
         self._complaint = ""
         self._own: dict[bytes, m.Message] = {}
 
@@ -98,7 +99,10 @@ class Participation:
     # --- what happens to it -------------------------------------------------------------------------------------------
 
     def restore(self) -> None:
-        """Takes the study up from the store, after a restart."""
+        """Takes the study up from the store, after a restart. What left right before that may not be noted: until the
+        aggregator has said what it has, an approval is not taken back; nothing leaves before that either.
+        """
+        self._knows_what_left = False
         self.received = self._store.length(self.study)
         if self._store.recall(self.study, "refusal") is not None:
             self.decline("")  # said before the restart; the member sends the same words again
@@ -125,6 +129,7 @@ class Participation:
         was lost, or an older one was put back: then this region has no part in the study any more.
         """
         self.to_send = number if isinstance(number, int) and number >= 0 else 0
+        self._knows_what_left = True
         if self.to_send > self._store.count_sent(self.study) and not self.ended and not self._lost:
             self._lost = True
             log.error("study %s: the state that %s had of it is lost; it will refuse", self.title, self._name)
@@ -173,7 +178,7 @@ class Participation:
         try:
             if self._decided:
                 words = self._consent.withdrawn(self.study)
-                if words is not None:
+                if words is not None and self._knows_what_left:
                     self._withdraw(words)
                 return
             verdict = self._consent.verdict(self._board)
@@ -193,7 +198,7 @@ class Participation:
     def _withdraw(self, words: str) -> None:
         """Refuses after an approval: what was made and has not left yet does not leave any more."""
         self.forget()
-        self._store.forget_unsent(self.study)
+        self._store.forget_unsent(self.study, self.to_send)
         self._member = None
         self.decline(words)
 

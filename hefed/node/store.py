@@ -438,11 +438,14 @@ class Store:
             *(at, to, study, number),
         )
 
-    def forget_unsent(self, study: bytes) -> None:
-        """Deletes our messages that never left: the last ones, as messages leave in order."""
-        (left,) = self._run(
+    def forget_unsent(self, study: bytes, accepted: int) -> None:
+        """Deletes our messages that never left: the last ones, as messages leave in order. `accepted` is how many the
+        aggregator has, some of which may have left right before a kill, unnoted.
+        """
+        (noted,) = self._run(
             "SELECT coalesce(max(number), -1) FROM sent WHERE study = ? AND left_at IS NOT NULL", study
         ).fetchone()
+        left = max(noted, accepted - 1)
         for table in ("sent", "sent_attachment"):
             self._write(f"DELETE FROM {table} WHERE study = ? AND number > ?", study, left)  # noqa: S608  a name of ours
         self._counts.pop((study, None), None)

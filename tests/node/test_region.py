@@ -72,6 +72,23 @@ class Alone:
         node.run(self._switch)  # type: ignore[arg-type]
         link.close()
 
+    def killed_before_it_noted_what_left(self) -> None:
+        """Ends the region's node, and takes from its state what it had noted of messages that left."""
+        self._switch.cut = True
+        self._thread.join(10)
+        with closing(sqlite3.connect(self.folder / "state.sqlite")) as db, db:
+            assert db.execute("UPDATE sent SET left_at = NULL, left_to = NULL").rowcount == 1
+
+    def start_again(self, accepted: int) -> None:
+        """Starts it again, and greets it as an aggregator with so many of its messages."""
+        self._switch = Switch()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+        self.connection = self.hear("hello").connection
+        time.sleep(1)  # in which it looks for what its people decided
+        known = {self.submission.study.hex(): accepted}
+        self.link.send(self.connection, welcome(m.PROTOCOL_VERSION, known, self.roster, time.time()))
+
     def decide(self, answer: Answer, words: str = "", study: bytes | None = None) -> None:
         """What the people of halland say, by default to the study of this test."""
         decision = Decision(study=study or self.submission.study, answer=answer, words=words, at=time.time())
@@ -283,6 +300,18 @@ def test_a_study_without_a_part_for_the_region_takes_no_place(alone: Alone, tmp_
     assert alone.invite().body.kind == "approval"
     with closing(sqlite3.connect(f"file:{alone.folder / 'state.sqlite'}?mode=ro", uri=True)) as db:
         assert db.execute("SELECT study FROM study").fetchall() == [(alone.submission.study,)]
+
+
+def test_what_left_right_before_a_kill_is_not_forgotten_when_an_approval_is_taken_back(tmp_path: Path) -> None:
+    with Alone(tmp_path, Study.load(study_file(tmp_path)), 600) as alone:
+        approval = alone.invite()
+        alone.killed_before_it_noted_what_left()
+        alone.decide("refused", "the patients were told otherwise")
+        alone.start_again(accepted=1)
+        refusal = alone.said()
+        assert refusal.content == m.Refusal(words="halland refuses: the patients were told otherwise")
+        assert refusal.body.previous == approval.digest
+        assert list(sent(alone.folder)) == ["approval", "refusal"]
 
 
 def test_what_has_not_left_does_not_leave_after_a_withdrawal(tmp_path: Path) -> None:
