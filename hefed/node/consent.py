@@ -17,13 +17,11 @@ from hefed.data.settings import DataSettings, SettingsError
 from hefed.data.source import DataError
 from hefed.data.table import LocalTable, commitment, load_table
 from hefed.node.decision import Decision, DecisionError, Decisions
+from hefed.node.limits import CLOCK_TOLERANCE as CLOCK_TOLERANCE
 from hefed.node.work import ModelWork
 from hefed.protocol.board import Board
 from hefed.protocol.ports import DeclinedError, Vault
 from hefed.wording import counted
-
-CLOCK_TOLERANCE = 300.0
-"""Seconds by which the clocks of the analyst and a region may differ."""
 
 
 @dataclass(frozen=True)

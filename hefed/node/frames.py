@@ -11,9 +11,9 @@ from typing import Any
 
 import zmq
 
-from hefed.node.traffic import MOST
 from hefed.protocol import codec
 from hefed.protocol.errors import EncodingError
+from hefed.protocol.limits import LONGEST_MESSAGE
 
 PIECE = 2**17
 """Bytes of a piece; at 25 kB/s it takes less time than a silence that counts as the peer's end."""
@@ -21,10 +21,8 @@ MAX_FRAMES = 1100
 """Envelope and attachments of one message."""
 MAX_HEADER = 2**18
 """Bytes of a header; a welcome to a hello that asks for as many studies as it may is the longest."""
-MAX_PARTS = 1 + MAX_FRAMES + MOST // PIECE
+MAX_PARTS = 1 + MAX_FRAMES + LONGEST_MESSAGE // PIECE
 """Of ZeroMQ's frames for one message."""
-MAX_PART = 2**21
-"""Bytes of one of ZeroMQ's frames, before and after it is known whose."""
 
 
 class Incoming:
@@ -82,7 +80,9 @@ def message_of(parts: Sequence[zmq.Frame]) -> tuple[dict[str, Any], tuple[bytes,
 def _frames(sizes: object, pieces: Sequence[zmq.Frame]) -> tuple[bytes, ...] | None:
     if not isinstance(sizes, list) or len(sizes) > MAX_FRAMES:
         return None
-    if not all(type(size) is int and 0 <= size <= MOST for size in sizes) or sum(sizes) > MOST:
+    if not all(type(size) is int and 0 <= size <= LONGEST_MESSAGE for size in sizes):
+        return None
+    if sum(sizes) > LONGEST_MESSAGE:
         return None
     counts = [max(1, -(-size // PIECE)) for size in sizes]
     if sum(counts) != len(pieces):

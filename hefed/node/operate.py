@@ -104,6 +104,7 @@ def run_node(member: Standing, lifeline: Lifeline) -> None:
         earlier=member.earlier,
         keep_days=settings.operation.keep_days,
         threads=settings.operation.threads,
+        limits=settings.limits,
         reread=member.reread,
     )
     with _watched(member) as report:
@@ -120,6 +121,7 @@ def run_aggregator(member: Standing, lifeline: Lifeline) -> None:
             lifeline,
             earlier=member.earlier,
             keep_days=member.settings.operation.keep_days,
+            limits=member.settings.limits,
             report=report,
         )
 

@@ -18,6 +18,7 @@ from hefed.node.federation import replace_durably, shown
 from hefed.node.files import destroy, lock_folder, make_private_folder, read_private, write_private
 from hefed.node.following import Watcher, document_of, finding_of
 from hefed.node.identity import Identity
+from hefed.node.limits import USUAL, Limits
 from hefed.node.link import MemberLink
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
@@ -41,6 +42,7 @@ class Analyst:
     roster: Roster
     addresses: tuple[str, ...]
     proxy: str | None = None
+    limits: Limits = USUAL
 
 
 class _Watch(Watcher):
@@ -126,7 +128,9 @@ def _follow(
     study: Study, analyst: Analyst, submission: Submission, progress: Progress, *, timed: bool
 ) -> tuple[Board, Watcher]:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    link = MemberLink(context, analyst.identity, analyst.roster, analyst.addresses, proxy=analyst.proxy)
+    link = MemberLink(
+        context, analyst.identity, analyst.roster, analyst.addresses, proxy=analyst.proxy, limits=analyst.limits
+    )
     watcher = _Watch(study, progress, link, timed=timed)
     try:
         client = AnalystClient(name=analyst.name, identity=analyst.identity, link=link, submission=submission)

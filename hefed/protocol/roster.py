@@ -17,17 +17,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hefed.crypto.hashing import encode_parts, tagged_hash
-from hefed.protocol import codec
+from hefed.protocol import codec, limits
 from hefed.protocol.errors import RosterError
 from hefed.study import MAX_KEYHOLDERS, MAX_REGIONS
 from hefed.wording import NAME_RULE, quoted
 
 Role = Literal["aggregator", "analyst", "contributor", "keyholder", "reader"]
 ROLES: tuple[Role, ...] = get_args(Role)
-MAX_MEMBERS = 1024
-MAX_ADDRESSES = 8
-MAX_VERSION = 10**6
-MAX_FEDERATION = 128
+MAX_MEMBERS, MAX_ADDRESSES = limits.MAX_MEMBERS, limits.MAX_ADDRESSES
+MAX_VERSION, MAX_FEDERATION = limits.MAX_VERSION, limits.MAX_FEDERATION
 LEAST_THRESHOLD = 2
 """Below it one keyholder alone would open a sum; no study can go there."""
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")

@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TypeVar, cast
 
+from hefed.protocol import limits
 from hefed.protocol.card import Card
 from hefed.protocol.errors import RosterError
 from hefed.protocol.roster import Member, Role, Roster, SignedRoster
 from hefed.wording import quoted
 
-MAX_BYTES = 2**20
-"""A roster of 1024 members with all signatures has about half of it."""
+MAX_BYTES = limits.MAX_TEXT
 CARD, ROSTER = "hefed card", "hefed roster"
 _FORM = 1
 
