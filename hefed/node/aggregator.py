@@ -29,6 +29,7 @@ from hefed.node.store import Store
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
 from hefed.protocol.coordinator import Coordinator, Entry, delivers_attachments, give_up
+from hefed.protocol.ending import day, require_lasting
 from hefed.protocol.errors import ProtocolError
 from hefed.protocol.roster import Roster
 from hefed.protocol.rules import Phase
@@ -273,8 +274,12 @@ class AggregatorNode:
             raise ProtocolError(f"{name} has no part in this study")
 
     def _require_end(self, study: bytes, coordinator: Coordinator, now: float) -> None:
-        words = self._limits.too_long(self._name, coordinator.board.invitation.expires, now)
-        if study not in self._studies and words:
+        if study in self._studies:
+            return
+        board = coordinator.board
+        require_lasting(self._roster, {board.analyst, self._name, *board.study.members}, day(now))
+        words = self._limits.too_long(self._name, board.invitation.expires, now)
+        if words:
             raise ProtocolError(words)
 
     def _new_study(self, study: bytes, sender: str) -> Coordinator | None:

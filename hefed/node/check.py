@@ -17,7 +17,7 @@ from hefed.node.check_data import policy_findings, study_findings, table_finding
 from hefed.node.check_network import AFTER, DIRECT, Caller, network_findings
 from hefed.node.check_state import can_look, home_finding, metrics_finding, process_finding, state_findings
 from hefed.node.errors import NodeError
-from hefed.node.federation import shown
+from hefed.node.federation import day_of, shown
 from hefed.node.finding import Finding, Tell, not_tried, note, waiting_for, works, wrong
 from hefed.node.home import Home
 from hefed.node.link import AggregatorLink
@@ -28,6 +28,7 @@ from hefed.node.settings import Settings
 from hefed.node.status import is_running
 from hefed.node.wrapping import is_protected
 from hefed.protocol.card import Card
+from hefed.protocol.ending import day, has_ended, warning
 from hefed.protocol.errors import ProtocolError, RosterError
 from hefed.protocol.roster import Member, Roster
 
@@ -91,7 +92,13 @@ class _Check:
             return [row, wrong("identity", error)]
         self._home = home
         named = works("identity", f"{self._card.name}, fingerprint {self._card.fingerprint}")
-        return [row, named, self._passphrase()]
+        return [row, named, self._end(self._card), self._passphrase()]
+
+    def _end(self, card: Card) -> Finding:
+        words, today = warning(card.name, card.ends, day(time.time())), day(time.time())
+        if words is None:
+            return works("end", f"the identity ends {day_of(card.ends)}")
+        return wrong("end", words) if has_ended(card.ends, today) else note("end", words)
 
     def _passphrase(self) -> Finding:
         if is_protected(self._folder):

@@ -9,6 +9,7 @@ study, and the identity that follows it. Its keys must not leave here but into t
 import resource
 import secrets
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +107,10 @@ class Identity:
         """This identity as a roster lists it."""
         return Member(name, self.signer.public, self.transport_public, tuple(sorted(set(roles))))
 
-    def card(self, name: str) -> Card:
-        """This identity's card under a name. Raises RosterError when it is no name."""
+    def card(self, name: str, ends: date | None = None) -> Card:
+        """This identity's card under a name, until the end of a day. Raises RosterError when it is no name."""
         public = self.signer.public, self.transport_public
-        return Card(name, *public, self.sign_statement(*card_statement(name, *public)))
+        return Card(name, *public, self.sign_statement(*card_statement(name, *public, ends)), ends)
 
     def sign_roster(self, roster: Roster) -> bytes:
         """The signature (64 bytes) that says: I am a member, by this roster and no other of its version."""

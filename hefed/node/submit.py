@@ -22,6 +22,7 @@ from hefed.node.limits import USUAL, Limits
 from hefed.node.link import MemberLink
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
+from hefed.protocol.ending import day, require_lasting, warning
 from hefed.protocol.errors import ProtocolError, RosterError
 from hefed.protocol.roster import Roster
 from hefed.report.progress import Progress
@@ -76,6 +77,9 @@ def submit(study: Study, analyst: Analyst, out: Path, progress: Progress) -> Doc
             destroy(out / SUBMISSION)  # a kill may have come between the result and this
             raise NodeError(f"{shown(out / RESULT)} is there already; name another folder with --out")
         submission, resumed = _submission(study, analyst, out)
+        near = warning(analyst.name, analyst.roster.member(analyst.name).ends, day(time.time()))
+        if near:
+            progress.note(near)
         progress.note(f"study {submission.study.hex()[:16]}" + (", submitted before" if resumed else ""))
         if not resumed and study.security.deadline < SHORT:
             progress.note(
@@ -99,12 +103,17 @@ def submit(study: Study, analyst: Analyst, out: Path, progress: Progress) -> Doc
     return document
 
 
+def _parties(study: Study, analyst: Analyst) -> set[str]:
+    return {analyst.name, analyst.roster.aggregator.name, *study.members} & {one.name for one in analyst.roster.members}
+
+
 def _submission(study: Study, analyst: Analyst, out: Path) -> tuple[Submission, bool]:
     path = out / SUBMISSION
     if not path.exists():
         expires = int(time.time()) + study.security.deadline
         submission = Submission(study, analyst.roster, analyst.name, expires)
         try:
+            require_lasting(analyst.roster, _parties(study, analyst), day(time.time()))
             submission.signed(analyst.identity.signer)  # whether the roster allows it, before anybody hears of it
         except RosterError as error:
             raise NodeError(

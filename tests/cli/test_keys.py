@@ -109,6 +109,7 @@ def test_without_a_passphrase_every_command_fails_at_once_and_says_what_to_do(
             assert (ended.code, ended.out) == (0, f"{one}: the identity and 0 study keys are under a passphrase\n")
         ended = hefed("keys", "show", "--home", home)
         shown = rf"identity      halland, made \S+ \S+\nfingerprint   {Home(home).card().fingerprint}\n"
+        shown += f"ends          {Home(home).card().ends}\n"
         assert re.fullmatch(shown + "passphrase    yes\nstudy keys    none\n", ended.out)
     study = tmp_path / "study.toml"
     study.write_text(re.sub(r"(?m)^data = .*$", "contributes = true", COX_TEXT))
