@@ -22,6 +22,7 @@ from hefed.node.finding import Finding, Tell, not_tried, note, waiting_for, work
 from hefed.node.home import Home
 from hefed.node.link import AggregatorLink
 from hefed.node.operate import Standing
+from hefed.node.passphrase import is_asked_for
 from hefed.node.serving import compare_engines
 from hefed.node.settings import FILE as SETTINGS
 from hefed.node.settings import Settings
@@ -52,6 +53,14 @@ def check_home(folder: Path, study: Path | None = None, tell: Tell = lambda what
     findings = [*check.home(), *check.settings(), *check.roster(), *check.network(), *check.data()]
     findings += [*check.state(), *check.engines()]
     return Checked(tuple(findings), check.start)
+
+
+def ask_first(folder: Path) -> None:
+    """Opens a home whose passphrase a person types, so that nobody is asked while something else is on the terminal.
+    Raises NodeError for a wrong one.
+    """
+    if is_asked_for() and can_look(folder) and is_protected(folder):
+        Home(folder)
 
 
 class _Check:

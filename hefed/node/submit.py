@@ -1,7 +1,7 @@
 """`hefed submit`: an analyst asks the regions for a study, follows it, and opens the result that they seal to it.
 
-What opens the result is in an owner-only file of the folder from before the first message until the end, so the same
-command goes on where it was, whenever it was stopped.
+What opens the result is in an owner-only file of the folder, sealed by the analyst's identity, from before the first
+message until the end, so the same command goes on where it was, whenever it was stopped.
 """
 
 import os
@@ -15,7 +15,15 @@ import zmq
 from hefed.node.analyst import AnalystClient, Submission
 from hefed.node.errors import NodeError, NotTakenError, StudyFailedError
 from hefed.node.federation import replace_durably, shown
-from hefed.node.files import destroy, lock_folder, make_private_folder, read_private, write_private
+from hefed.node.files import (
+    destroy,
+    lock_folder,
+    make_private_folder,
+    read_private,
+    replace_private,
+    sweep,
+    write_private,
+)
 from hefed.node.following import Watcher, document_of, finding_of
 from hefed.node.identity import Identity
 from hefed.node.limits import USUAL, Limits
@@ -30,6 +38,8 @@ from hefed.report.result import Document, write_result
 from hefed.study import Study
 
 SUBMISSION, RESULT = "submission.key", "result.json"
+SEALED = b"hefed submission under its analyst's identity, form 1\n"
+"""Begins the file."""
 SHORT = 3600
 """Seconds of a deadline that leave people little time to approve."""
 
@@ -103,12 +113,23 @@ def submit(study: Study, analyst: Analyst, out: Path, progress: Progress) -> Doc
     return document
 
 
+def _opened(path: Path, identity: Identity) -> bytes:
+    """What the file holds. One that is not sealed yet, as older versions wrote it, is now. Raises ProtocolError."""
+    data = read_private(path)
+    if not data.startswith(SEALED):
+        Submission.from_bytes(data)
+        replace_private(path, identity.seal(SEALED, data))
+        return data
+    return identity.unseal(SEALED, data)
+
+
 def _parties(study: Study, analyst: Analyst) -> set[str]:
     return {analyst.name, analyst.roster.aggregator.name, *study.members} & {one.name for one in analyst.roster.members}
 
 
 def _submission(study: Study, analyst: Analyst, out: Path) -> tuple[Submission, bool]:
     path = out / SUBMISSION
+    sweep(path)
     if not path.exists():
         expires = int(time.time()) + study.security.deadline
         submission = Submission(study, analyst.roster, analyst.name, expires)
@@ -119,10 +140,10 @@ def _submission(study: Study, analyst: Analyst, out: Path) -> tuple[Submission, 
             raise NodeError(
                 f"{study.id} cannot be submitted: {error}; change the study, or make the roster's next version"
             ) from error
-        write_private(path, submission.to_bytes())
+        write_private(path, analyst.identity.seal(SEALED, submission.to_bytes()))
         return submission, False
     try:
-        submission = Submission.from_bytes(read_private(path))
+        submission = Submission.from_bytes(_opened(path, analyst.identity))
     except ProtocolError as error:
         raise NodeError(f"{shown(path)}: {error}; remove it to submit the study anew") from error
     if submission.invitation.definition != study.public() or submission.analyst != analyst.name:
