@@ -53,7 +53,7 @@ class Limits(BaseModel):
     aggregator_studies: int = _number(1000, 1, 1000, "that run at once at the aggregator")
     region_studies: int = _number(32, 1, 1000, "that run or wait at once in a region; others wait for room")
     study_messages: int = _number(
-        10_000, 1, 100 * (2 * MAX_ATTEMPTS + 10), "of one member in one study, at the aggregator"
+        10_000, 1, 100 * (2 * MAX_ATTEMPTS + 10), "of one member in one study; in a region of each on average"
     )
     study_seconds: int = _number(30 * DAY, 1, 30 * DAY, "from now to a study's end; a longer one is refused")
     connect_seconds: float = _seconds(5.0, 0.1, 120.0, "for TCP to connect, before the next address has its turn")
@@ -97,6 +97,14 @@ class Limits(BaseModel):
             raise ProtocolError(
                 f"more than {self.study_messages} messages of {name} in one study; no more are taken here: have "
                 "[limits] study_messages raised in the settings here"
+            )
+
+    def require_record(self, length: int, parties: int) -> None:
+        """Raises ProtocolError for a study's record that is longer than so many parties may make it."""
+        if length > parties * self.study_messages:
+            raise ProtocolError(
+                f"a record of more than {parties * self.study_messages} messages of {parties} parties; no more are "
+                "taken here: have [limits] study_messages raised in the settings here"
             )
 
     def too_long(self, name: str, expires: float, now: float) -> str | None:

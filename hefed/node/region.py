@@ -216,6 +216,8 @@ class RegionNode:
         envelope, attachments = frames[0], frames[1:]
         try:
             self._limits.require_room(self._roster.aggregator.name, 0, frames)
+            if running.board.phase is not Phase.INVITATION:
+                self._limits.require_record(number + 1, 2 + len(running.board.study.members))
             message = running.read(envelope)
         except ProtocolError as error:
             running.decline(f"what the aggregator passed on cannot be used: {error}")

@@ -23,7 +23,7 @@ from tests.node.proxies import Forwarder
 from tests.node.runs import free_port, read_until, started, wait_for
 from tests.node.test_bounds import Pair
 from tests.node.test_floods import ended, silent
-from tests.node.test_hostile_aggregator import Setting, _aggregator, _greet, _words, reads, setting
+from tests.node.test_hostile_aggregator import Setting, _aggregator, _greet, _words, pass_on, reads, setting
 from tests.node.test_trouble import Here, here
 
 __all__ = ["here", "setting"]
@@ -280,6 +280,22 @@ def test_study_messages(setting: Setting) -> None:
     ((header, _),) = [one for one in setting.link.sent if one[0]["type"] == "refused"]
     assert "more than 1 messages of analyst in one study; no more are taken here" in header["words"]
     assert node.status()["studies"][0]["phase"] == "ended"
+
+
+def test_study_messages_in_a_region_for_all_parties_together(setting: Setting) -> None:
+    node = setting.node(reads, limits=Limits(study_messages=2))
+    made = setting.invite(node)
+    parties = 2 + len(setting.study.members)
+    node._studies[made.study].received = 2 * parties - 1
+    setting.link.sent.clear()
+    pass_on(node, made.study, 2 * parties - 1, b"the last that is looked at")
+    assert "cannot be used" in _words(setting)[0]
+    other = setting.invite(node)
+    node._studies[other.study].received = 2 * parties
+    setting.link.sent.clear()
+    pass_on(node, other.study, 2 * parties, b"one more")
+    (words,) = _words(setting)
+    assert f"a record of more than {2 * parties} messages of {parties} parties; no more are taken here" in words
 
 
 def test_study_seconds_at_the_aggregator(setting: Setting, caplog: pytest.LogCaptureFixture) -> None:
