@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from hefed.cli.app import Home, app, confirm, mendable
-from hefed.cli.keys import keys_app
+from hefed.cli.keys import Ends, keys_app, last_day
 
 federation_app = typer.Typer(
     help="Make, sign and change the roster of a federation, in files that the members send each other.",
@@ -25,6 +25,7 @@ def init(
     passphrase: Annotated[
         bool, typer.Option("--passphrase", help="Keep its keys under a passphrase, which is asked for.")
     ] = False,
+    ends: Ends = None,
 ) -> None:
     """Make the identity of a member, and its card to give to others."""
     from hefed.node.federation import shown
@@ -32,9 +33,10 @@ def init(
     from hefed.node.passphrase import new_passphrase
 
     with mendable():
-        made = MemberHome.init(home, name, new_passphrase if passphrase else None)
+        made = MemberHome.init(home, name, new_passphrase if passphrase else None, last_day(ends))
         card = made.card()
     print(f"{shown(made.card_file(name))}: the card of {name}; give it to whoever makes the roster")
+    print(f"It ends on {card.ends}; hefed keys rotate makes the next one." if card.ends else "It has no end.")
     print(f"Fingerprint of {name}, to be read aloud to the others over the telephone:")
     print(f"  {card.fingerprint}")
 

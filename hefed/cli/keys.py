@@ -1,5 +1,7 @@
 """`hefed keys ...`: the secret keys of a home, and the passphrase that they are under."""
 
+import time
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -8,9 +10,21 @@ import typer
 from hefed.cli.app import Home, mendable
 from hefed.errors import InputError
 
+Ends = Annotated[
+    str | None,
+    typer.Option("--ends", metavar="DATE", help="Its last day, in UTC: 2028-11-26. Two years from now if not given."),
+]
+
 keys_app = typer.Typer(
     help="Look at the keys of a home, put them under a passphrase, change them.", no_args_is_help=True
 )
+
+
+def last_day(ends: str | None) -> date | None:
+    """The day that --ends names. Raises RosterError."""
+    from hefed.protocol.ending import day, read_end
+
+    return None if ends is None else read_end(ends, day(time.time()))
 
 
 @keys_app.command("protect")
@@ -42,6 +56,7 @@ def show(home: Home) -> None:
         found = look(home)
     print(f"identity      {found.name}, made {found.made:%Y-%m-%d %H:%M}")
     print(f"fingerprint   {found.fingerprint}")
+    print(f"ends          {found.ends or 'never'}")
     if found.protected:
         print("passphrase    yes")
     else:
@@ -51,16 +66,18 @@ def show(home: Home) -> None:
         print(f"study key     {study}{', not yet under the passphrase: hefed keys protect again' if open_one else ''}")
     if not found.studies:
         print("study keys    none")
+    if found.warning:
+        print(f"warning       {found.warning}")
 
 
 @keys_app.command("rotate")
-def rotate(home: Home) -> None:
+def rotate(home: Home, ends: Ends = None) -> None:
     """Make the identity that follows this one; it takes its place once a roster that lists it is in force."""
     from hefed.node import rotation
     from hefed.node.federation import shown
 
     with mendable():
-        made, card, word = rotation.rotate(home)
+        made, card, word = rotation.rotate(home, last_day(ends))
     print(f"{shown(card)}: the new card of {made.name}, for the next version of the roster:")
     print(f"  hefed federation create NAME --from OLD.roster --member {shown(card)} -o NEW.roster")
     print(f"{shown(word)}: the word of the old identity for it; the others: hefed keys rotated FILE --from OLD.roster")

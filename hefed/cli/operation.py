@@ -71,10 +71,12 @@ def node(
 
 
 def _check(home: Path, study: Path | None) -> None:
-    from hefed.node.check import check_home
+    from hefed.node.check import ask_first, check_home
     from hefed.report.checked import print_findings
     from hefed.report.table import console
 
+    with mendable():
+        ask_first(home)
     with console(stderr=True).status("") as waiting:
         checked = check_home(home, study, lambda what: waiting.update(f"trying {what} ..."))
     print_findings(checked.findings, checked.start, console())

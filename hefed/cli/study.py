@@ -124,8 +124,8 @@ def submit(
     try:
         with mendable():
             member = standing(home, "analyst")
-            proxy = member.settings.network.proxy
-            analyst = Analyst(member.me.name, member.home.identity, member.roster, member.addresses, proxy)
+            proxy, limits = member.settings.network.proxy, member.settings.limits
+            analyst = Analyst(member.me.name, member.home.identity, member.roster, member.addresses, proxy, limits)
             with Progress(console(stderr=True)) as progress:
                 document = submit(study, analyst, out, progress)
     except StudyFailedError as error:

@@ -21,6 +21,7 @@ from hefed.node.frames import Link, together
 from hefed.node.handshake import OURS, RosterState, Versions, asked_for, differing_rosters, turned_away, welcome
 from hefed.node.identity import Identity
 from hefed.node.lifeline import Lifeline
+from hefed.node.limits import USUAL, Limits
 from hefed.node.link import BEAT, AggregatorLink, Received
 from hefed.node.logs import BoundedLog
 from hefed.node.rosters import Rosters
@@ -28,14 +29,13 @@ from hefed.node.store import Store
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
 from hefed.protocol.coordinator import Coordinator, Entry, delivers_attachments, give_up
+from hefed.protocol.ending import day, require_lasting
 from hefed.protocol.errors import ProtocolError
 from hefed.protocol.roster import Roster
 from hefed.protocol.rules import Phase
 
 log = logging.getLogger(__name__)
 
-MAX_STUDIES = 1000
-"""Studies that may run at once."""
 LEAST_SWEEP, SWEEP = 10.0, 600.0
 """Seconds between looks for what has been kept long enough: the longer, unless it is kept for less."""
 SHOWN_ENDED = 20
@@ -87,6 +87,7 @@ class AggregatorNode:
         link: AggregatorLink,
         earlier: Sequence[Roster] = (),
         keep_days: float = 30.0,
+        limits: Limits = USUAL,
         report: Report | None = None,
     ) -> None:
         """`earlier` are rosters that were in force before, for studies that began under them. Ciphertexts of a study
@@ -94,14 +95,14 @@ class AggregatorNode:
         second.
         """
         self._roster, self._identity, self._store, self._link = roster, identity, store, link
-        self._name, self._report = roster.aggregator.name, report
+        self._name, self._report, self._limits = roster.aggregator.name, report, limits
         self._rosters = Rosters(self._name, roster, earlier)
         self._keep_seconds, self._swept = keep_days * 86400, 0.0
         self._sweep = min(SWEEP, max(LEAST_SWEEP, self._keep_seconds))
         self._studies: dict[bytes, Coordinator] = {}
         self._records: dict[bytes, _Record] = {}
         self._ended: deque[dict[str, Any]] = deque(maxlen=SHOWN_ENDED)
-        self._connections = Connections(member.name for member in roster.members)
+        self._connections = Connections((member.name for member in roster.members), limits.connections_member // 2)
         self._greetings = Greetings()
         self._lines = {member.name: BoundedLog(log, member.name) for member in roster.members}
         self._messages = self._bytes = 0
@@ -254,15 +255,18 @@ class AggregatorNode:
             return
         try:
             self._require_part(name, coordinator)
+            self._limits.require_room(name, number, received.frames)
             envelope, attachments = bytes(received.frames[0]), received.frames[1:]
             entries = coordinator.receive(envelope, attachments, now, self._connections.at_hand(), name)
+            self._require_end(study, coordinator, now)
         except (ProtocolError, CryptoError) as error:
             words = m.printable(f"refused a message of {name}: {error}")
             self._log(name, logging.WARNING, words)
             self._link.send(received.connection, {"type": "refused", "study": study, "words": words})
             # Only those with a part in a study can end it, and they could do so by refusing their part.
             fault = ProtocolError(words)
-            entries = give_up(coordinator, fault, now) if _Record(coordinator.board, 0).concerns(name) else []
+            ends = study in self._studies and _Record(coordinator.board, 0).concerns(name)
+            entries = give_up(coordinator, fault, now) if ends else []
         else:
             self._begin(study, coordinator, now)
         self._append(study, entries, now)
@@ -271,8 +275,17 @@ class AggregatorNode:
         if coordinator.board.phase is not Phase.INVITATION and not _Record(coordinator.board, 0).concerns(name):
             raise ProtocolError(f"{name} has no part in this study")
 
+    def _require_end(self, study: bytes, coordinator: Coordinator, now: float) -> None:
+        if study in self._studies:
+            return
+        board = coordinator.board
+        require_lasting(self._roster, {board.analyst, self._name, *board.study.members}, day(now))
+        words = self._limits.too_long(self._name, board.invitation.expires, now)
+        if words:
+            raise ProtocolError(words)
+
     def _new_study(self, study: bytes, sender: str) -> Coordinator | None:
-        if len(self._studies) >= MAX_STUDIES or self._store.length(study):
+        if len(self._studies) >= self._limits.aggregator_studies or self._store.length(study):
             self._log(sender, logging.WARNING, "no room for another study, or one that has ended; nothing is done")
             return None
         return self._coordinator(study)

@@ -17,17 +17,19 @@ from hefed.node.check_data import policy_findings, study_findings, table_finding
 from hefed.node.check_network import AFTER, DIRECT, Caller, network_findings
 from hefed.node.check_state import can_look, home_finding, metrics_finding, process_finding, state_findings
 from hefed.node.errors import NodeError
-from hefed.node.federation import shown
+from hefed.node.federation import day_of, shown
 from hefed.node.finding import Finding, Tell, not_tried, note, waiting_for, works, wrong
 from hefed.node.home import Home
 from hefed.node.link import AggregatorLink
 from hefed.node.operate import Standing
+from hefed.node.passphrase import is_asked_for
 from hefed.node.serving import compare_engines
 from hefed.node.settings import FILE as SETTINGS
 from hefed.node.settings import Settings
 from hefed.node.status import is_running
 from hefed.node.wrapping import is_protected
 from hefed.protocol.card import Card
+from hefed.protocol.ending import day, has_ended, warning
 from hefed.protocol.errors import ProtocolError, RosterError
 from hefed.protocol.roster import Member, Roster
 
@@ -51,6 +53,14 @@ def check_home(folder: Path, study: Path | None = None, tell: Tell = lambda what
     findings = [*check.home(), *check.settings(), *check.roster(), *check.network(), *check.data()]
     findings += [*check.state(), *check.engines()]
     return Checked(tuple(findings), check.start)
+
+
+def ask_first(folder: Path) -> None:
+    """Opens a home whose passphrase a person types, so that nobody is asked while something else is on the terminal.
+    Raises NodeError for a wrong one.
+    """
+    if is_asked_for() and can_look(folder) and is_protected(folder):
+        Home(folder)
 
 
 class _Check:
@@ -91,7 +101,13 @@ class _Check:
             return [row, wrong("identity", error)]
         self._home = home
         named = works("identity", f"{self._card.name}, fingerprint {self._card.fingerprint}")
-        return [row, named, self._passphrase()]
+        return [row, named, self._end(self._card), self._passphrase()]
+
+    def _end(self, card: Card) -> Finding:
+        words, today = warning(card.name, card.ends, day(time.time())), day(time.time())
+        if words is None:
+            return works("end", f"the identity ends {day_of(card.ends)}")
+        return wrong("end", words) if has_ended(card.ends, today) else note("end", words)
 
     def _passphrase(self) -> Finding:
         if is_protected(self._folder):

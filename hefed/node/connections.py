@@ -8,14 +8,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from hefed.node.limits import USUAL
 from hefed.node.link import AggregatorLink, Received
 
 GONE_AFTER = 2.0
 """Seconds without a connection after which a member counts as gone; a reconnection within them is not noticed."""
 GREETING = 1.0
 """Seconds between answers to two greetings of one connection."""
-MAX_FOLLOWERS = 32
-"""Connections of one member beside its node's; a further one takes the place of the oldest."""
 
 
 @dataclass
@@ -60,11 +59,11 @@ class Greetings:
 class Connections:
     """All greeted connections of an aggregator."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        """`names` are all members. Who was there before a restart has as long to come back as after a broken
-        connection.
+    def __init__(self, names: Iterable[str], followers: int = USUAL.connections_member // 2) -> None:
+        """`names` are all members; beside its node a member has so many `followers`, of whom a further one takes the
+        place of the oldest. Who was there before a restart has as long to come back as after a broken connection.
         """
-        self._names = tuple(sorted(names))
+        self._names, self._most_followers = tuple(sorted(names)), followers
         self._by_key: dict[bytes, Connection] = {}
         self._nodes: dict[str, bytes] = {}
         self._seen = dict.fromkeys(self._names, time.monotonic())
@@ -91,7 +90,7 @@ class Connections:
             self._seen[new.name] = time.monotonic()
         else:
             followers = [one for one in self._by_key.values() if one.name == new.name and one.only is not None]
-            if len(followers) >= MAX_FOLLOWERS:
+            if len(followers) >= self._most_followers:
                 self._forget(followers[0])
         self._by_key[new.key] = new
         return displaced

@@ -17,13 +17,12 @@ from hefed.data.settings import DataSettings, SettingsError
 from hefed.data.source import DataError
 from hefed.data.table import LocalTable, commitment, load_table
 from hefed.node.decision import Decision, DecisionError, Decisions
+from hefed.node.limits import CLOCK_TOLERANCE as CLOCK_TOLERANCE
 from hefed.node.work import ModelWork
 from hefed.protocol.board import Board
+from hefed.protocol.ending import EndedError, day, require_lasting
 from hefed.protocol.ports import DeclinedError, Vault
 from hefed.wording import counted
-
-CLOCK_TOLERANCE = 300.0
-"""Seconds by which the clocks of the analyst and a region may differ."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,11 @@ class Consent:
                 f"the study's deadline was over when {self._name} heard of it; "
                 "submit it again, with a longer [security] deadline if the clocks are right"
             )
+        parties = {board.analyst, board.roster.aggregator.name, *board.study.members}
+        try:
+            require_lasting(board.roster, parties, day(self._clock()))
+        except EndedError as error:
+            return f"{self._name} refuses: {error}"
         reasons = refusals(self._policy, board.study, None, board.analyst)
         reasons += repeated(self._policy, board, None, self._earlier(board.study_digest))
         if self._name in board.study.contributors and self._data is None:

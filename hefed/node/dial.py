@@ -20,18 +20,16 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from hefed.node import trouble as t
+from hefed.node.limits import USUAL, Limits
 from hefed.node.tunnel import ProxyRefusesError, open_tunnel
 from hefed.protocol.errors import RosterError
 from hefed.protocol.roster import check_address
 
 log = logging.getLogger(__name__)
 
-CONNECT_SECONDS = 5.0
-"""For TCP to connect, after which the next address has its turn."""
-HANDSHAKE_SECONDS = 10.0
-"""For the handshake over a TCP connection."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
-"""Seconds between rounds over all addresses; doubled after each, and drawn at random around that."""
+FIRST_PAUSE = 0.1
+"""Seconds between rounds over all addresses; doubled after each up to `retry_seconds`, and drawn at random around that.
+"""
 MOST_RESOLVED = 8
 """Addresses of one name that are tried."""
 
@@ -81,10 +79,10 @@ def resolve(host: str, port: int) -> list[str]:
     return list(endpoints)[:MOST_RESOLVED]
 
 
-def why_not(host: str, port: int) -> OSError | None:
+def why_not(host: str, port: int, seconds: float) -> OSError | None:
     """What a plain connection to that address meets; None when it is taken."""
     try:
-        socket.create_connection((host, port), CONNECT_SECONDS).close()
+        socket.create_connection((host, port), seconds).close()
     except OSError as error:
         return error
     return None
@@ -94,7 +92,12 @@ class Dialler:
     """Keeps one socket connected to the first address at which a handshake succeeds; `step` drives it."""
 
     def __init__(
-        self, dealer: "zmq.Socket[bytes]", addresses: Sequence[str], places: t.Places, proxy: str | None
+        self,
+        dealer: "zmq.Socket[bytes]",
+        addresses: Sequence[str],
+        places: t.Places,
+        proxy: str | None,
+        limits: Limits = USUAL,
     ) -> None:
         """Raises RosterError when there is no address, or one that is none."""
         if not addresses:
@@ -103,11 +106,11 @@ class Dialler:
             )
         for one in (*addresses, *([proxy] if proxy else [])):
             check_address(one)
-        self._dealer, self._places, self._proxy = dealer, places, proxy
+        self._dealer, self._places, self._proxy, self._limits = dealer, places, proxy, limits
         self._addresses = tuple(dict.fromkeys(addresses))
         dealer.setsockopt(zmq.RECONNECT_IVL, -1)
-        dealer.setsockopt(zmq.CONNECT_TIMEOUT, int(CONNECT_SECONDS * 1000))
-        dealer.setsockopt(zmq.HANDSHAKE_IVL, int(HANDSHAKE_SECONDS * 1000))
+        dealer.setsockopt(zmq.CONNECT_TIMEOUT, int(limits.connect_seconds * 1000))
+        dealer.setsockopt(zmq.HANDSHAKE_IVL, int(limits.handshake_seconds * 1000))
         self.monitor = dealer.get_monitor_socket(_EVENTS)
         self.connected = False
         self.address = self._addresses[0]
@@ -201,7 +204,7 @@ class Dialler:
             return
         host, port = where.removeprefix("tcp://").rpartition(":")[0].strip("[]"), int(where.rpartition(":")[2])
         self._hang_up()
-        self._asking = in_background(lambda: why_not(host, port))
+        self._asking = in_background(lambda: why_not(host, port, self._limits.connect_seconds))
 
     def _take_reason(self, asked: "Future[OSError | None]") -> None:
         self._asking = None
@@ -254,7 +257,7 @@ class Dialler:
 
     def _next_pause(self) -> float:
         pause = self._pause * random.uniform(0.5, 1.5)  # noqa: S311  so that not all come back at once
-        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        self._pause = min(2 * self._pause, self._limits.retry_seconds)
         return pause
 
     def _seek(self) -> None:
@@ -262,7 +265,7 @@ class Dialler:
         if self._proxy is not None:
             proxy, address = self._proxy, self.address
             self._resolving = in_background(
-                lambda: [open_tunnel(split_address(proxy), split_address(address), CONNECT_SECONDS)]
+                lambda: [open_tunnel(split_address(proxy), split_address(address), self._limits.connect_seconds)]
             )
         elif ":" in host or host.replace(".", "").isdigit():
             self._dial(endpoint(host, port), time.monotonic())
@@ -270,7 +273,7 @@ class Dialler:
             self._resolving = in_background(lambda: resolve(host, port))
 
     def _dial(self, where: str, now: float) -> None:
-        self._until = now + CONNECT_SECONDS + HANDSHAKE_SECONDS + 2
+        self._until = now + self._limits.connect_seconds + self._limits.handshake_seconds + 2
         self._dialled = where
         try:
             self._dealer.connect(where)

@@ -6,6 +6,7 @@ member's secrets; `home` does.
 
 import os
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import cast
 
@@ -140,7 +141,7 @@ def _specified(specification: str, listed: dict[str, Member]) -> Member:
     who: Card | Member = known or load_card(Path(source))
     usual = listed[who.name].roles if who.name in listed else ROLES_BY_NAME.get(who.name, USUAL_ROLES)
     roles = tuple(_role(word, specification) for word in words.split(",")) if colon else usual
-    return Member(who.name, who.identity, who.transport, tuple(sorted(set(roles))))
+    return Member(who.name, who.identity, who.transport, tuple(sorted(set(roles))), who.ends)
 
 
 def _role(word: str, specification: str) -> Role:
@@ -181,6 +182,11 @@ def changes(old: Roster, new: Roster) -> list[str]:
             for was, now in both
             if (was.identity, was.transport) != (now.identity, now.transport)
         ),
+        *(
+            f"the identity of {now.name} ends {day_of(now.ends)}, and not {day_of(was.ends)}"
+            for was, now in both
+            if was.ends != now.ends
+        ),
         *(f"{name} is new: {', '.join(after[name].roles)}" for name in sorted(after.keys() - before.keys())),
         *(f"{name} is no longer a member" for name in sorted(before.keys() - after.keys())),
         *(
@@ -192,6 +198,11 @@ def changes(old: Roster, new: Roster) -> list[str]:
         *_changed("least min_contributors of a study", old.least_min_contributors, new.least_min_contributors),
         *_changed("aggregator's address", ", ".join(old.addresses), ", ".join(new.addresses)),
     ]
+
+
+def day_of(ends: date | None) -> str:
+    """When an identity ends, for a sentence."""
+    return f"on {ends}" if ends else "never"
 
 
 def _changed(what: str, was: object, now: object) -> list[str]:

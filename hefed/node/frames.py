@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import zmq
 
 from hefed.crypto.buffer import Buffer
-from hefed.node.traffic import MOST
 from hefed.protocol import codec
 from hefed.protocol.errors import EncodingError
+from hefed.protocol.limits import LONGEST_MESSAGE
 
 PIECE = 2**17
 """Bytes of a piece; at 25 kB/s it takes less time than a silence that counts as the peer's end."""
@@ -30,8 +30,6 @@ MAX_HEADER = 2**18
 """Bytes of a header; a welcome to a hello that asks for as many studies as it may is the longest."""
 MAX_PARTS = 1 + MAX_FRAMES
 """Frames of one of ZeroMQ's messages."""
-MAX_PART = 2**21
-"""Bytes of one of ZeroMQ's frames, before and after it is known whose."""
 PIECE_FOLLOWS = b""
 """Stands where a header would, before a piece."""
 
@@ -146,7 +144,7 @@ def headers_of(part: zmq.Frame) -> list[tuple[dict[str, Any], list[int]]]:
         return []
     found = [(header, header.pop("sizes", [])) for header in headers]
     sizes = [size for _, own in found for size in own]
-    if len(sizes) > MAX_FRAMES or sum(sizes) > (MOST if len(found) == 1 else TOGETHER):
+    if len(sizes) > MAX_FRAMES or sum(sizes) > (LONGEST_MESSAGE if len(found) == 1 else TOGETHER):
         return []
     if any(own and own[0] > codec.MAX_BYTES for _, own in found):
         return []  # longer than an envelope can be
@@ -157,7 +155,7 @@ def _is_header(value: object) -> bool:
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):
         return False
     sizes = value.get("sizes", [])
-    return isinstance(sizes, list) and all(type(size) is int and 0 <= size <= MOST for size in sizes)
+    return isinstance(sizes, list) and all(type(size) is int and 0 <= size <= LONGEST_MESSAGE for size in sizes)
 
 
 def messages_of(headers: Sequence[tuple[dict[str, Any], list[int]]], frames: Sequence[zmq.Frame]) -> list[Came]:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from hefed.node import schema
 from hefed.node.errors import NodeError
-from hefed.node.federation import read_bounded
+from hefed.node.federation import load_card, read_bounded
 from hefed.node.identity import FILE as IDENTITY
 from hefed.node.identity import Identity
 from hefed.node.process import ROSTER
@@ -291,5 +291,16 @@ def names(folder: Path) -> tuple[str, str | None]:
         aggregator = Roster.from_bytes(read_bounded(path)).aggregator
     except ProtocolError as error:
         raise NodeError(f"{path} cannot be used: {error}") from error
-    own = (folder / IDENTITY).exists() and Identity.load(folder).signer.public == aggregator.identity
-    return aggregator.name, aggregator.name if own else None
+    return aggregator.name, aggregator.name if _own_key(folder) == aggregator.identity else None
+
+
+def _own_key(folder: Path) -> bytes | None:
+    """This member's public key: of the one card here, so that nobody is asked for a passphrase; where there are cards
+    of others too, of the identity itself.
+    """
+    if not (folder / IDENTITY).exists():
+        return None
+    cards = [path for path in folder.glob("*.card") if not path.name.endswith(".next.card")]
+    if len(cards) == 1:
+        return load_card(cards[0]).identity
+    return Identity.load(folder).signer.public

@@ -14,12 +14,14 @@ that it is for, before anybody gets it. Must not take a roster that goes back, o
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 
 from hefed.node.errors import NodeError
-from hefed.node.federation import load_card, load_roster, read_bounded, replace_durably, shown
+from hefed.node.federation import day_of, load_card, load_roster, read_bounded, replace_durably, shown
 from hefed.node.files import COMMANDS, flush_folder, lock_folder, make_private_folder
 from hefed.node.identity import FILE as IDENTITY_FILE
 from hefed.node.identity import Identity, put_under, take_over
@@ -29,6 +31,7 @@ from hefed.node.settings import FILE as SETTINGS
 from hefed.node.settings import TEMPLATE
 from hefed.node.wrapping import NEXT, is_protected
 from hefed.protocol.card import Card
+from hefed.protocol.ending import day, usual_end
 from hefed.protocol.errors import ProtocolError, RosterError
 from hefed.protocol.roster import Member, Roster, SignedRoster, check_name
 from hefed.protocol.text import card_text, roster_text
@@ -53,9 +56,10 @@ class Home:
                 self._turn(force)
 
     @classmethod
-    def init(cls, folder: Path, name: str, ask: Ask | None = None) -> "Home":
-        """A new home with a new identity, and its card; under the passphrase that `ask` gives. Raises NodeError when
-        there is one already; an identity whose card was not written, as the power went, gets it now.
+    def init(cls, folder: Path, name: str, ask: Ask | None = None, ends: date | None = None) -> "Home":
+        """A new home with a new identity, and its card; under the passphrase that `ask` gives, until the end of the day
+        `ends`, two years from now unless one is given. Raises NodeError when there is one already; an identity whose
+        card was not written, as the power went, gets it now.
         """
         check_name(name)
         make_private_folder(folder)
@@ -68,7 +72,10 @@ class Home:
             put_under(folder, ask(folder))
         if not (folder / SETTINGS).exists():
             replace_durably(folder / SETTINGS, TEMPLATE.encode())
-        replace_durably(home.card_file(name), card_text(home.identity.card(name)).encode())
+        force = home.in_force()
+        listed = [member for member in force.members if _is_of(member, home.identity)] if force else []
+        until = listed[0].ends if listed else ends or usual_end(day(time.time()))
+        replace_durably(home.card_file(name), card_text(home.identity.card(name, until)).encode())
         return home
 
     def card_file(self, name: str) -> Path:
@@ -88,6 +95,11 @@ class Home:
     def _cards(self) -> list[Card]:
         cards = [load_card(path) for path in sorted(self.folder.glob("*.card"))]
         return [card for card in cards if card.identity == self.identity.signer.public]
+
+    def next_card(self) -> Card | None:
+        """The card of the identity that is to follow, once it is written."""
+        cards = [load_card(path) for path in sorted(self.folder.glob("*.card"))]
+        return next((card for card in cards if self.next and card.identity == self.next.signer.public), None)
 
     def me(self, roster: Roster) -> Member:
         """This member as a roster lists it. Raises RosterError unless name and both keys are this home's."""
@@ -122,7 +134,13 @@ class Home:
         """Whether this member may be asked to sign a roster or take it: it lists the member's own name and keys, it is
         of the federation that the member belongs to, and does not go back. Raises RosterError.
         """
-        self.me(roster)
+        me = self.me(roster)
+        card = self.next_card() if self.next and _is_of(me, self.next) else self.card()
+        if card is not None and card.ends != me.ends:
+            raise RosterError(
+                f"the roster of {roster.federation} (version {roster.version}) lets the identity of {me.name} end "
+                f"{day_of(me.ends)}, and its card {day_of(card.ends)}; do not use it, and ask who made it"
+            )
         known = [signed.roster for signed in self.signed().values()]
         force = self.in_force()
         for other in (*known, *([force] if force else [])):

@@ -9,11 +9,16 @@ study, and the identity that follows it. Its keys must not leave here but into t
 import resource
 import secrets
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import zmq
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from zmq.utils import z85
 
 from hefed.node.errors import NodeError
@@ -22,7 +27,7 @@ from hefed.node.passphrase import opened, protected, under_the_same
 from hefed.node.wrapping import IDENTITY, NEXT, PROTECTED, remember
 from hefed.protocol import codec
 from hefed.protocol.card import Card, card_statement
-from hefed.protocol.errors import EncodingError
+from hefed.protocol.errors import EncodingError, SealError
 from hefed.protocol.messages import Signer
 from hefed.protocol.roster import Member, Role, Roster, roster_statement, signed_bytes
 
@@ -33,10 +38,11 @@ WRAPPING = "wrapping"
 class Identity:
     """The keys of one member. No repr shows them."""
 
-    __slots__ = ("_key", "signer", "transport_public", "transport_secret")
+    __slots__ = ("_key", "_sealing", "signer", "transport_public", "transport_secret")
 
     def __init__(self, signing: bytes, transport: bytes) -> None:
         self._key = Ed25519PrivateKey.from_private_bytes(signing)
+        self._sealing = ChaCha20Poly1305(HKDF(SHA256(), 32, None, b"hefed/1 files of an identity").derive(signing))
         self.signer = Signer(signing)
         self.transport_secret = transport
         self.transport_public = bytes(z85.decode(zmq.curve_public(z85.encode(transport))))
@@ -102,14 +108,29 @@ class Identity:
         except (EncodingError, KeyError, TypeError, ValueError) as error:
             raise NodeError(f"{folder / NEXT} is not an identity of hefed; remove it, and rotate again") from error
 
+    def seal(self, what: bytes, secret: bytes) -> bytes:
+        """A secret for a file outside the home, which only this identity opens: so it is under the passphrase of the
+        home too. `what` says what the file is; it is bound.
+        """
+        nonce = secrets.token_bytes(12)
+        return what + nonce + self._sealing.encrypt(nonce, secret, what)
+
+    def unseal(self, what: bytes, data: bytes) -> bytes:
+        """The inverse. Raises SealError for what was altered, or sealed by another identity."""
+        start = len(what) + 12
+        try:
+            return self._sealing.decrypt(data[len(what) : start], data[start:], what)
+        except (InvalidTag, ValueError):  # the second where not even a nonce is left of it
+            raise SealError("it was altered, or made with another identity than the one in force now") from None
+
     def member(self, name: str, roles: tuple[Role, ...]) -> Member:
         """This identity as a roster lists it."""
         return Member(name, self.signer.public, self.transport_public, tuple(sorted(set(roles))))
 
-    def card(self, name: str) -> Card:
-        """This identity's card under a name. Raises RosterError when it is no name."""
+    def card(self, name: str, ends: date | None = None) -> Card:
+        """This identity's card under a name, until the end of a day. Raises RosterError when it is no name."""
         public = self.signer.public, self.transport_public
-        return Card(name, *public, self.sign_statement(*card_statement(name, *public)))
+        return Card(name, *public, self.sign_statement(*card_statement(name, *public, ends)), ends)
 
     def sign_roster(self, roster: Roster) -> bytes:
         """The signature (64 bytes) that says: I am a member, by this roster and no other of its version."""

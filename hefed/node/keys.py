@@ -7,10 +7,11 @@ this process alone while anything is written.
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 from hefed.node.errors import NodeError
@@ -19,6 +20,7 @@ from hefed.node.home import Home
 from hefed.node.identity import FILE, put_under, take_off
 from hefed.node.passphrase import new_passphrase, other_passphrase
 from hefed.node.wrapping import NEXT, SEALED, STUDY_KEYS, is_protected, sealed
+from hefed.protocol.ending import day, warning
 
 PATIENCE = 2.0
 
@@ -32,6 +34,10 @@ class Keys:
     made: datetime
     """Of the identity's file, in local time."""
     protected: bool
+    ends: date | None
+    """The last day of the identity, None for one without an end."""
+    warning: str | None
+    """What is to be said of a near end."""
     studies: tuple[tuple[str, bool], ...]
     """For each study whose keys are there: its hash, and whether its key file is sealed."""
 
@@ -45,7 +51,8 @@ def look(folder: Path) -> Keys:
     for path in _study_keys(folder):
         with suppress(FileNotFoundError):  # its study has just ended
             studies.append((path.stem, _is_sealed(path)))
-    return Keys(card.name, card.fingerprint, made, is_protected(folder), tuple(studies))
+    warned = warning(card.name, card.ends, day(time.time()))
+    return Keys(card.name, card.fingerprint, made, is_protected(folder), card.ends, warned, tuple(studies))
 
 
 def protect(folder: Path, *, change: bool = False) -> int:

@@ -24,7 +24,7 @@ from hefed.crypto.buffer import Buffer
 from hefed.node import trouble as t
 from hefed.node.dial import Dialler
 from hefed.node.errors import NodeError
-from hefed.node.frames import MAX_PART, Came, Incoming, Link, is_long, parts_of
+from hefed.node.frames import Came, Incoming, Link, is_long, parts_of
 from hefed.node.handshake import (
     LINK_VERSION,
     PROTOCOLS,
@@ -37,27 +37,19 @@ from hefed.node.handshake import (
     turned_away,
 )
 from hefed.node.identity import Identity
+from hefed.node.limits import USUAL, Limits
 from hefed.node.pieces import Pieces
-from hefed.node.traffic import MOST, Traffic
+from hefed.node.traffic import Traffic
 from hefed.protocol.errors import RosterError
 from hefed.protocol.messages import MAX_WORDS, printable
 from hefed.protocol.roster import MAX_MEMBERS, Roster
 
-__all__ = ["BEAT", "LINK_VERSION", "QUEUE", "AggregatorLink", "MemberLink", "Received"]
+__all__ = ["BEAT", "LINK_VERSION", "AggregatorLink", "MemberLink", "Received"]
 
 BEAT = 1.0
 """Seconds between signs of life."""
-QUEUE = 256
-"""Messages that may wait to leave over a connection; what does not fit is sent again from disk later.
-
-So many are also taken in one turn: who sends without end keeps nobody from being answered.
-"""
 TURN = 0.2
-"""Seconds after which a turn takes no further message, for the same reason."""
-GREETING_SECONDS = 5.0
-"""How long a greeting may take before its lack is called a trouble."""
-_HEARTBEAT_MS = 2000
-_TIMEOUT_MS = 6000
+"""Seconds after which a turn takes no further message: who sends without end keeps nobody from being answered."""
 
 
 @dataclass(frozen=True)
@@ -70,19 +62,21 @@ class Received:
     connection: bytes = b""
 
 
-def _prepare(socket: "zmq.Socket[bytes]", identity: Identity) -> None:
+def _prepare(socket: "zmq.Socket[bytes]", identity: Identity, limits: Limits) -> None:
     socket.curve_secretkey = z85.encode(identity.transport_secret)
     socket.curve_publickey = z85.encode(identity.transport_public)
     socket.linger = 0
     # `traffic` bounds the bytes that have come. At a bound on messages here libzmq stops reading, takes the peer for
     # dead as it hears nothing of it, connects again, and can abort this process (its issues 3937 and 4767).
-    socket.sndhwm, socket.rcvhwm = QUEUE, 0
-    socket.maxmsgsize = MAX_PART
+    # What does not fit on the way out is sent again from disk later.
+    socket.sndhwm, socket.rcvhwm = limits.waiting_messages, 0
+    socket.maxmsgsize = limits.frame_bytes
     socket.ipv6 = True
-    socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _TIMEOUT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TTL, _TIMEOUT_MS)
-    socket.setsockopt(zmq.HANDSHAKE_IVL, 10_000)
+    silence = int(1000 * limits.silence_seconds)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, silence // 3)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, silence)
+    socket.setsockopt(zmq.HEARTBEAT_TTL, silence)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, int(1000 * limits.handshake_seconds))
 
 
 class AggregatorLink:
@@ -95,23 +89,25 @@ class AggregatorLink:
         roster: Roster,
         address: str,
         *,
+        limits: Limits = USUAL,
         traffic: Traffic | None = None,
         folder: Path | None = None,
     ) -> None:
-        """Listens on `address`: host:port, 0 for any free port, * for every interface. `traffic` bounds what
-        connections make this process hold; long messages lie in `folder` (None: where temporary files do) while they
-        come. Raises NodeError when it cannot listen there.
+        """Listens on `address`: host:port, 0 for any free port, * for every interface. `limits` bound what
+        connections make this process hold; `traffic` takes the place of those of theirs that are about bytes and
+        connections. Long messages lie in `folder` (None: where temporary files do) while they come. Raises NodeError
+        when it cannot listen there.
         """
         self._names = {z85.encode(member.transport): member.name for member in roster.members}
         self._authenticator = ThreadAuthenticator(context)
         self._authenticator.start()
         self._authenticator.configure_curve_callback(domain="*", credentials_provider=self)
-        self.socket = context.socket(zmq.ROUTER)
-        _prepare(self.socket, identity)
+        self.socket, self._turn = context.socket(zmq.ROUTER), limits.waiting_messages
+        _prepare(self.socket, identity, limits)
         self.socket.curve_server = True
         self.socket.router_mandatory = True
         self._incoming = Incoming(self.socket)
-        self._traffic, self._descriptors = traffic or Traffic(), dict[bytes, int]()
+        self._traffic, self._descriptors = traffic or Traffic.under(limits), dict[bytes, int]()
         self._folder, self._pieces = folder, dict[bytes, tuple[str, Pieces]]()
         self._monitor = self.socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED)
         self._traffic.start()
@@ -138,7 +134,7 @@ class AggregatorLink:
         for connection, (_, pieces) in list(self._pieces.items()):
             pieces.go_on(partial(self._hand_over, connection))
         until = time.monotonic() + TURN
-        for _ in range(QUEUE):
+        for _ in range(self._turn):
             parts = self._incoming.take(until)
             if parts is None:
                 self._traffic.thin_out()  # who has said something is known by now
@@ -147,8 +143,9 @@ class AggregatorLink:
             if self._incoming.too_long:
                 self._traffic.cut_off(descriptor)
                 continue
-            self._traffic.took(descriptor, parts[1:])
             name = self._names.get(str(parts[-1].get("User-Id")).encode(), "")
+            if not self._traffic.took(descriptor, parts[1:], name):
+                continue
             if name:
                 for message in self._read(name, parts[0].bytes, parts[1:]):
                     yield Received(*message, name, parts[0].bytes)
@@ -263,6 +260,7 @@ class MemberLink:
         addresses: Sequence[str],
         *,
         proxy: str | None = None,
+        limits: Limits = USUAL,
         traffic: Traffic | None = None,
         folder: Path | None = None,
     ) -> None:
@@ -272,16 +270,16 @@ class MemberLink:
         me = next((member.name for member in roster.members if member.transport == identity.transport_public), None)
         self._roster = roster
         self._places = t.Places(me or "this member", roster.aggregator.name, roster.federation, roster.version)
-        self.socket = context.socket(zmq.DEALER)
-        _prepare(self.socket, identity)
+        self.socket, self._limits = context.socket(zmq.DEALER), limits
+        _prepare(self.socket, identity, limits)
         self.socket.curve_serverkey = z85.encode(roster.aggregator.transport)
         try:
-            self._dialler = Dialler(self.socket, addresses, self._places, proxy)
+            self._dialler = Dialler(self.socket, addresses, self._places, proxy, limits)
         except RosterError as error:
             self.socket.close()
             raise NodeError(str(error)) from error
         self.monitor = self._dialler.monitor
-        self._incoming, self._traffic = Incoming(self.socket), traffic or Traffic(most_before=MOST)
+        self._incoming, self._traffic = Incoming(self.socket), traffic or Traffic.under(limits, at_member=True)
         self._folder, self._pieces = folder, Pieces(folder)
         self.welcome: Welcome | None = None
         """What the aggregator said in its greeting, since this connection was made."""
@@ -318,7 +316,7 @@ class MemberLink:
             return self._dialler.trouble()
         if self.welcome is not None:
             return None
-        if self._said is None and time.monotonic() - self._since > GREETING_SECONDS:
+        if self._said is None and time.monotonic() - self._since > self._limits.greeting_seconds:
             return t.not_greeted(self._places, self.address)
         return self._said
 
@@ -345,7 +343,7 @@ class MemberLink:
         return fresh
 
     def _asked_again(self) -> bool:
-        due = time.monotonic() - self._greeted > 6 * GREETING_SECONDS
+        due = time.monotonic() - self._greeted > 6 * self._limits.greeting_seconds
         if due:
             self._greeted = time.monotonic()
         return due
@@ -362,7 +360,7 @@ class MemberLink:
         """What has arrived."""
         until = time.monotonic() + TURN
         self._pieces.go_on(self._hand_over)
-        for _ in range(QUEUE):
+        for _ in range(self._limits.waiting_messages):
             parts = self._incoming.take(until)
             if parts is None:
                 return

@@ -4,11 +4,15 @@ Relies on `serving` to run it. The home is taken for this process alone; its sta
 the settings ask for it, to a page for Prometheus.
 """
 
+import logging
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 from hefed.data.policy import Policy
 from hefed.data.settings import DataSettings
@@ -22,8 +26,11 @@ from hefed.node.lifeline import Lifeline
 from hefed.node.serving import Region, serve_aggregator, serve_region
 from hefed.node.settings import FILE, Settings
 from hefed.node.status import StatusFile
+from hefed.protocol.ending import day, warning
 from hefed.protocol.errors import RosterError
 from hefed.protocol.roster import Member, Role, Roster
+
+log = logging.getLogger(__name__)
 
 PATIENCE = 2.0
 """Seconds to wait for the home; a look at the status takes it for an instant."""
@@ -104,6 +111,7 @@ def run_node(member: Standing, lifeline: Lifeline) -> None:
         earlier=member.earlier,
         keep_days=settings.operation.keep_days,
         threads=settings.operation.threads,
+        limits=settings.limits,
         reread=member.reread,
     )
     with _watched(member) as report:
@@ -120,23 +128,42 @@ def run_aggregator(member: Standing, lifeline: Lifeline) -> None:
             lifeline,
             earlier=member.earlier,
             keep_days=member.settings.operation.keep_days,
+            limits=member.settings.limits,
             report=report,
         )
 
 
+class _Watch:
+    """Takes the standing of a process, adds when its identity ends, and has that told in the log once a day."""
+
+    def __init__(self, member: Standing, status: StatusFile) -> None:
+        self._me, self._status, self._told = member.me, status, date.min
+
+    def __call__(self, standing: Mapping[str, Any]) -> None:
+        """The newest standing."""
+        today = day(time.time())
+        if today != self._told:
+            self._told = today
+            words = warning(self._me.name, self._me.ends, today)
+            if words:
+                log.warning("%s", words)
+        self._status({**standing, "identity_ends": self._me.ends.isoformat() if self._me.ends else None})
+
+
 @contextmanager
-def _watched(member: Standing) -> Iterator[StatusFile]:
+def _watched(member: Standing) -> Iterator[_Watch]:
     folder, port = member.home.folder, member.settings.operation.metrics_port
     lock = lock_folder(folder, PATIENCE)
     try:
         settle_at_start(folder)
         status = StatusFile(folder)
-        status({"role": _role(member), "name": member.me.name, "notice": "starting: the encryption tests itself"})
+        watch = _Watch(member, status)
+        watch({"role": _role(member), "name": member.me.name, "notice": "starting: the encryption tests itself"})
         if port is None:
-            yield status
+            yield watch
         else:
             with metrics.serve(port, lambda: status.latest):
-                yield status
+                yield watch
     finally:
         os.close(lock)
 

@@ -119,6 +119,13 @@ def passphrase_of(home: Path) -> bytes:
     return _normal(_typed(f"Passphrase of {home}: "), "the passphrase")
 
 
+def is_asked_for() -> bool:
+    """Whether a passphrase comes from a person at a terminal here."""
+    folder = os.environ.get(CREDENTIALS)
+    given = os.environ.get(NAMED) or (folder and (Path(folder) / CREDENTIAL).exists())
+    return not given and sys.stdin.isatty()
+
+
 def new_passphrase(home: Path) -> bytes:
     """A passphrase for a home that has none yet. Raises NodeError for one that is too short."""
     given = _from_file()

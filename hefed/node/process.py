@@ -17,9 +17,11 @@ from pydantic import BaseModel, ConfigDict
 from hefed.data.policy import Policy
 from hefed.node import logs
 from hefed.node.errors import NodeError
+from hefed.node.federation import read_bounded
 from hefed.node.files import destroy, lock_folder
 from hefed.node.identity import FILE as IDENTITY_FILE
 from hefed.node.lifeline import Lifeline
+from hefed.protocol.errors import ProtocolError
 from hefed.protocol.roster import Roster
 
 CONFIG, ROSTER = "process.json", "roster.cbor"
@@ -52,7 +54,7 @@ class ProcessConfig(BaseModel):
     @classmethod
     def read(cls, folder: Path) -> "ProcessConfig":
         """From a party's folder."""
-        return cls.model_validate_json((folder / CONFIG).read_text())
+        return cls.model_validate_json(read_bounded(folder / CONFIG))
 
 
 def main(folder: Path) -> int:
@@ -66,8 +68,8 @@ def main(folder: Path) -> int:
     except NodeError as error:
         logging.getLogger(__name__).critical("%s", error)
         return 2
-    roster = Roster.from_bytes((folder / ROSTER).read_bytes())
     try:
+        roster = _roster(folder / ROSTER)
         if config.role == "aggregator":
             _run_aggregator(folder, config, roster, lifeline)
         else:
@@ -85,6 +87,13 @@ def destroy_secrets(folder: Path) -> None:
     """For the folder of a party that has stopped: its identity, and the key file, so all secrets, of every study."""
     for secret in (*folder.glob("study-keys/*"), *folder.glob(f"{IDENTITY_FILE}*")):
         destroy(secret)
+
+
+def _roster(path: Path) -> Roster:
+    try:
+        return Roster.from_bytes(read_bounded(path))
+    except ProtocolError as error:
+        raise NodeError(f"{path} cannot be used: {error}") from error
 
 
 def _run_aggregator(folder: Path, config: ProcessConfig, roster: Roster, lifeline: Lifeline) -> None:
@@ -110,7 +119,7 @@ def _run_region(folder: Path, config: ProcessConfig, roster: Roster, lifeline: L
 def _wait_for(path: Path, lifeline: Lifeline) -> str | None:
     while not lifeline.look():
         if path.exists():
-            return path.read_text()
+            return read_bounded(path).decode()
         time.sleep(0.02)
     return None
 

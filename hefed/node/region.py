@@ -14,6 +14,7 @@ from hefed.node.frames import Link, together
 from hefed.node.identity import Identity
 from hefed.node.invitation import is_asked, read_invitation, title, unfit
 from hefed.node.lifeline import Lifeline
+from hefed.node.limits import USUAL, Limits
 from hefed.node.link import BEAT, MemberLink, Received
 from hefed.node.logs import BoundedLog
 from hefed.node.participation import Participation
@@ -31,10 +32,6 @@ PATIENCE = 5.0
 itself.
 """
 
-MAX_STUDIES = 32
-"""Studies that run or wait at once in a region; those that run keep a table in memory and a key on disk. Further ones
-wait for room.
-"""
 LEAST_SWEEP, SWEEP = 10.0, 600.0
 """Seconds between looks for what has been kept long enough: the longer, unless it is kept for less."""
 TELL = 0.2
@@ -60,6 +57,7 @@ class RegionNode:
         earlier: Sequence[Roster] = (),
         keep_days: float = 30.0,
         threads: int = 1,
+        limits: Limits = USUAL,
         report: Report | None = None,
     ) -> None:
         """`earlier` are rosters that were in force before, for studies that began under them. Ciphertexts of a study
@@ -70,7 +68,7 @@ class RegionNode:
         self._store, self._link, self._consent = store, link, consent
         self._rosters = Rosters(name, roster, earlier)
         self._report, self._keep_seconds = report, keep_days * 86400
-        self._threads = threads
+        self._threads, self._limits = threads, limits
         self._sweep = min(SWEEP, max(LEAST_SWEEP, self._keep_seconds))
         self._studies: dict[bytes, Participation] = {}
         self._welcome = self._crowded = self._one_ended = False
@@ -222,6 +220,9 @@ class RegionNode:
             return
         envelope, attachments = bytes(frames[0]), frames[1:]
         try:
+            self._limits.require_room(self._roster.aggregator.name, 0, frames)
+            if running.board.phase is not Phase.INVITATION:
+                self._limits.require_record(number + 1, 2 + len(running.board.study.members))
             message = running.read(envelope)
         except ProtocolError as error:
             running.decline(f"what the aggregator passed on cannot be used: {error}")
@@ -252,9 +253,10 @@ class RegionNode:
         """Only an analyst's own invitation makes a region keep anything: the aggregator alone cannot fill its disk."""
         if number != 0:
             return None
-        if len(self._studies) >= MAX_STUDIES:
+        if len(self._studies) >= self._limits.region_studies:
             self._crowded = True
-            self._log(logging.WARNING, f"{MAX_STUDIES} studies run or wait here; another one waits for room")
+            most = self._limits.region_studies
+            self._log(logging.WARNING, f"{most} studies run or wait here; another one waits for room")
             return None
         try:
             invitation = read_invitation(envelope, study, self._roster)
@@ -262,6 +264,8 @@ class RegionNode:
             self._log(logging.ERROR, f"the aggregator passed on what cannot be used: {error}")
             return None
         words = unfit(invitation, self._roster, self._name)
+        if words is None and isinstance(invitation.content, m.Invitation):
+            words = self._limits.too_long(self._name, invitation.content.expires, time.time())
         if not is_asked(invitation.content, self._name):
             self._log(logging.INFO, f"{invitation.sender} invites to a study that {self._name} has no part in")
             return None

@@ -15,7 +15,9 @@ import base64
 import binascii
 import os
 import re
+import time
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from hefed.node.errors import NodeError
@@ -23,6 +25,7 @@ from hefed.node.federation import load_roster, read_bounded, replace_durably, sh
 from hefed.node.files import COMMANDS, lock_folder
 from hefed.node.home import PATIENCE, Home
 from hefed.node.identity import Identity
+from hefed.protocol.ending import day, usual_end
 from hefed.protocol.errors import RosterError
 from hefed.protocol.roster import fingerprint, is_signed
 from hefed.protocol.text import card_text
@@ -76,9 +79,10 @@ class Rotation:
         return made
 
 
-def rotate(folder: Path) -> tuple[Rotation, Path, Path]:
+def rotate(folder: Path, ends: date | None = None) -> tuple[Rotation, Path, Path]:
     """Makes the identity that is to follow the one of a home, its card, and the old one's word for it; the same again
-    when it was made already. Returns the word and where both lie. Raises NodeError, RosterError.
+    when it was made already. It lasts until the end of the day `ends`, two years from its making unless one is given.
+    Returns the word and where both lie. Raises NodeError, RosterError.
     """
     name = Home(folder).card().name
     lock = lock_folder(folder, PATIENCE, COMMANDS)
@@ -92,7 +96,9 @@ def rotate(folder: Path) -> tuple[Rotation, Path, Path]:
     keys = home.identity.signer.public, home.next.signer.public, home.next.transport_public
     rotation = Rotation(name, *keys, home.identity.sign_statement(LABEL, name, *keys))
     card, word = home.card_file(f"{name}.next"), folder / f"{name}.rotation"
-    replace_durably(card, card_text(home.next.card(name)).encode())
+    made = home.next_card()
+    until = ends or (made.ends if made else usual_end(day(time.time())))
+    replace_durably(card, card_text(home.next.card(name, until)).encode())
     replace_durably(word, rotation.text().encode())
     return rotation, card, word
 

@@ -25,6 +25,7 @@ from hefed.node.decision import Decisions
 from hefed.node.errors import NodeError
 from hefed.node.identity import Identity
 from hefed.node.lifeline import Lifeline
+from hefed.node.limits import USUAL, Limits
 from hefed.node.link import AggregatorLink, MemberLink
 from hefed.node.region import RegionNode, Report
 from hefed.node.store import Store
@@ -45,6 +46,7 @@ class Region:
     earlier: Sequence[Roster] = ()
     keep_days: float = 30.0
     threads: int = 1
+    limits: Limits = USUAL
     reread: Callable[[], tuple[DataSettings | None, Policy]] | None = None
 
 
@@ -89,7 +91,9 @@ def serve_region(
     gc.freeze()  # the program itself, which is hundreds of thousands of objects, is not looked through for garbage
     identity = Identity.load(region.folder)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    link = MemberLink(context, identity, region.roster, endpoints, proxy=proxy, folder=region.folder)
+    link = MemberLink(
+        context, identity, region.roster, endpoints, proxy=proxy, limits=region.limits, folder=region.folder
+    )
     try:
         store = Store(region.folder)
         decisions = Decisions(region.folder, identity)
@@ -106,6 +110,7 @@ def serve_region(
             earlier=region.earlier,
             keep_days=region.keep_days,
             threads=region.threads,
+            limits=region.limits,
             report=report,
         )
         try:
@@ -125,6 +130,7 @@ def serve_aggregator(
     *,
     earlier: Sequence[Roster] = (),
     keep_days: float = 30.0,
+    limits: Limits = USUAL,
     announce: Callable[[str], None] | None = None,
     report: Report | None = None,
 ) -> None:
@@ -135,7 +141,7 @@ def serve_aggregator(
     gc.freeze()
     identity = Identity.load(folder)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    link = AggregatorLink(context, identity, roster, endpoint, folder=folder)
+    link = AggregatorLink(context, identity, roster, endpoint, limits=limits, folder=folder)
     try:
         node = AggregatorNode(
             roster=roster,
@@ -144,6 +150,7 @@ def serve_aggregator(
             link=link,
             earlier=earlier,
             keep_days=keep_days,
+            limits=limits,
             report=report,
         )
         log.info("%s listens on %s", roster.aggregator.name, link.address)

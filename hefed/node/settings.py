@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from hefed.data.policy import Policy
 from hefed.data.settings import DataSettings, SettingsError
+from hefed.node.limits import Limits, template_section
 from hefed.protocol.errors import RosterError
 from hefed.protocol.roster import MAX_ADDRESSES, check_address
 from hefed.tomlfile import read_toml
@@ -79,6 +80,7 @@ class Settings(_Section):
     data: DataSettings | None = None
     policy: Policy = Policy()
     operation: Operation = Operation()
+    limits: Limits = Limits()
 
     @classmethod
     def load(cls, home: Path) -> Self:
@@ -103,9 +105,10 @@ _KEYS: dict[Location, Iterable[str]] = {
     ("data",): DataSettings.model_fields,
     ("policy",): Policy.model_fields,
     ("operation",): Operation.model_fields,
+    ("limits",): Limits.model_fields,
 }
 
-TEMPLATE = """\
+_SECTIONS = """\
 # Settings of this member. They stay here. A line that begins with # is a comment: the default, or an example.
 
 [network]
@@ -141,5 +144,8 @@ TEMPLATE = """\
 # metrics_port = 9464                           # for Prometheus, on the loopback address only
 # keep_days = 30                                # how long ciphertexts of ended studies stay on disk
 # threads = 1                                   # cores for encrypting and answering; or "all"; for long vectors
+
+# What this machine takes from others, and how long it waits. Every key, with what it may be: docs/limits.md of hefed
 """
+TEMPLATE = "".join((_SECTIONS, template_section()))
 """What `hefed init` writes."""

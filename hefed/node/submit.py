@@ -1,7 +1,7 @@
 """`hefed submit`: an analyst asks the regions for a study, follows it, and opens the result that they seal to it.
 
-What opens the result is in an owner-only file of the folder from before the first message until the end, so the same
-command goes on where it was, whenever it was stopped.
+What opens the result is in an owner-only file of the folder, sealed by the analyst's identity, from before the first
+message until the end, so the same command goes on where it was, whenever it was stopped.
 """
 
 import os
@@ -15,12 +15,22 @@ import zmq
 from hefed.node.analyst import AnalystClient, Submission
 from hefed.node.errors import NodeError, NotTakenError, StudyFailedError
 from hefed.node.federation import replace_durably, shown
-from hefed.node.files import destroy, lock_folder, make_private_folder, read_private, write_private
+from hefed.node.files import (
+    destroy,
+    lock_folder,
+    make_private_folder,
+    read_private,
+    replace_private,
+    sweep,
+    write_private,
+)
 from hefed.node.following import Watcher, document_of, finding_of
 from hefed.node.identity import Identity
+from hefed.node.limits import USUAL, Limits
 from hefed.node.link import MemberLink
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
+from hefed.protocol.ending import day, require_lasting, warning
 from hefed.protocol.errors import ProtocolError, RosterError
 from hefed.protocol.roster import Roster
 from hefed.report.progress import Progress
@@ -28,6 +38,8 @@ from hefed.report.result import Document, write_result
 from hefed.study import Study
 
 SUBMISSION, RESULT = "submission.key", "result.json"
+SEALED = b"hefed submission under its analyst's identity, form 1\n"
+"""Begins the file."""
 SHORT = 3600
 """Seconds of a deadline that leave people little time to approve."""
 
@@ -41,6 +53,7 @@ class Analyst:
     roster: Roster
     addresses: tuple[str, ...]
     proxy: str | None = None
+    limits: Limits = USUAL
 
 
 class _Watch(Watcher):
@@ -74,6 +87,9 @@ def submit(study: Study, analyst: Analyst, out: Path, progress: Progress) -> Doc
             destroy(out / SUBMISSION)  # a kill may have come between the result and this
             raise NodeError(f"{shown(out / RESULT)} is there already; name another folder with --out")
         submission, resumed = _submission(study, analyst, out)
+        near = warning(analyst.name, analyst.roster.member(analyst.name).ends, day(time.time()))
+        if near:
+            progress.note(near)
         progress.note(f"study {submission.study.hex()[:16]}" + (", submitted before" if resumed else ""))
         if not resumed and study.security.deadline < SHORT:
             progress.note(
@@ -97,21 +113,37 @@ def submit(study: Study, analyst: Analyst, out: Path, progress: Progress) -> Doc
     return document
 
 
+def _opened(path: Path, identity: Identity) -> bytes:
+    """What the file holds. One that is not sealed yet, as older versions wrote it, is now. Raises ProtocolError."""
+    data = read_private(path)
+    if not data.startswith(SEALED):
+        Submission.from_bytes(data)
+        replace_private(path, identity.seal(SEALED, data))
+        return data
+    return identity.unseal(SEALED, data)
+
+
+def _parties(study: Study, analyst: Analyst) -> set[str]:
+    return {analyst.name, analyst.roster.aggregator.name, *study.members} & {one.name for one in analyst.roster.members}
+
+
 def _submission(study: Study, analyst: Analyst, out: Path) -> tuple[Submission, bool]:
     path = out / SUBMISSION
+    sweep(path)
     if not path.exists():
         expires = int(time.time()) + study.security.deadline
         submission = Submission(study, analyst.roster, analyst.name, expires)
         try:
+            require_lasting(analyst.roster, _parties(study, analyst), day(time.time()))
             submission.signed(analyst.identity.signer)  # whether the roster allows it, before anybody hears of it
         except RosterError as error:
             raise NodeError(
                 f"{study.id} cannot be submitted: {error}; change the study, or make the roster's next version"
             ) from error
-        write_private(path, submission.to_bytes())
+        write_private(path, analyst.identity.seal(SEALED, submission.to_bytes()))
         return submission, False
     try:
-        submission = Submission.from_bytes(read_private(path))
+        submission = Submission.from_bytes(_opened(path, analyst.identity))
     except ProtocolError as error:
         raise NodeError(f"{shown(path)}: {error}; remove it to submit the study anew") from error
     if submission.invitation.definition != study.public() or submission.analyst != analyst.name:
@@ -126,7 +158,9 @@ def _follow(
     study: Study, analyst: Analyst, submission: Submission, progress: Progress, *, timed: bool
 ) -> tuple[Board, Watcher]:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    link = MemberLink(context, analyst.identity, analyst.roster, analyst.addresses, proxy=analyst.proxy)
+    link = MemberLink(
+        context, analyst.identity, analyst.roster, analyst.addresses, proxy=analyst.proxy, limits=analyst.limits
+    )
     watcher = _Watch(study, progress, link, timed=timed)
     try:
         client = AnalystClient(name=analyst.name, identity=analyst.identity, link=link, submission=submission)

@@ -8,7 +8,6 @@ long while bytes come. It must not read a byte itself.
 """
 
 import logging
-import os
 import resource
 import socket
 import struct
@@ -17,30 +16,15 @@ from collections import Counter
 from collections.abc import Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Self
 
+from hefed.node.limits import USUAL, Limits
 from hefed.node.logs import BoundedLog
-from hefed.protocol.codec import MAX_BYTES
-from hefed.protocol.messages import MAX_ATTACHMENT
 
 log = logging.getLogger(__name__)
 
-MOST = MAX_ATTACHMENT + 16 * MAX_BYTES
-"""Bytes of one message with all its frames; also of what one connection may bring while nothing is taken from it."""
-MOST_BEFORE = 2**21
-"""Bytes of a connection over which no message has come yet: a handshake and a greeting are far shorter."""
-MOST_TOGETHER = min(4 * 2**30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
-"""Bytes of all connections that were not taken yet, a quarter of the memory at most; beyond it the one with most is cut
-off. They are counted as on the wire. In memory the smallest frames take twice as much, so at worst half of it is used.
-"""
-STRANGERS = 512
-"""Connections over which no message has come yet, at most; fewer where the process may open less than four times as
-many files. A quarter of them may be from one address. Beyond either the oldest is cut off: a member says hello within
-a fraction of a second.
-"""
 LOOK = 0.5
 """Seconds between looks."""
-WINDOW = 2**25
-"""Bytes that may wait to leave before a further message is held back; one message goes in any case."""
 
 _COUNTS = struct.Struct("=QQ")  # tcpi_bytes_acked, tcpi_bytes_received
 _OFFSET = 120
@@ -58,6 +42,7 @@ class _Counted:
     acked: int = 0
     spoke: bool = False
     address: str = ""
+    who: str = ""
 
 
 class Traffic:
@@ -65,19 +50,40 @@ class Traffic:
 
     def __init__(
         self,
-        most: int = MOST,
-        most_before: int = MOST_BEFORE,
-        most_together: int = MOST_TOGETHER,
-        window: int = WINDOW,
-        strangers: int = STRANGERS,
+        most: int = USUAL.unread_bytes,
+        most_before: int = USUAL.unread_bytes_silent,
+        most_together: int = USUAL.most_unread_together,
+        window: int = USUAL.waiting_bytes,
+        strangers: int = USUAL.connections_silent,
+        connections: int = USUAL.connections,
+        of_one: int = USUAL.connections_member,
     ) -> None:
+        """Of connections that say nothing the oldest are cut off beyond `strangers`: a member says hello within a
+        fraction of a second. Of those that have, and of one member's, the newest are.
+        """
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._strangers = strangers if files == resource.RLIM_INFINITY else min(strangers, files // 4)
+        bounded = files != resource.RLIM_INFINITY
+        self._strangers = min(strangers, files // 4) if bounded else strangers
+        self._connections, self._of_one = min(connections, files * 3 // 4) if bounded else connections, of_one
         self._most, self._most_before, self._most_together, self._window = most, most_before, most_together, window
         self._open: dict[int, _Counted] = {}
         self._lines = BoundedLog(log, "whoever connects")
         self._lock, self._over = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    @classmethod
+    def under(cls, limits: Limits, *, at_member: bool = False) -> Self:
+        """As the limits say; to a member the aggregator is no stranger."""
+        before = limits.unread_bytes if at_member else limits.unread_bytes_silent
+        return cls(
+            limits.unread_bytes,
+            before,
+            limits.most_unread_together,
+            limits.waiting_bytes,
+            limits.connections_silent,
+            limits.connections,
+            limits.connections_member,
+        )
 
     def start(self) -> None:
         """Looks after the connections from now on."""
@@ -113,12 +119,22 @@ class Traffic:
         with self._lock:
             self._open.clear()
 
-    def took(self, descriptor: int, frames: Sequence[Sized]) -> None:
-        """A whole message of a connection was taken from the socket."""
+    def took(self, descriptor: int, frames: Sequence[Sized], who: str = "") -> bool:
+        """A whole message of a connection was taken from the socket; False when `who`, whose it is, has as many others
+        as it may: then it is cut off.
+        """
         with self._lock:
             one = self._open.get(descriptor)
-            if one is not None:
-                one.spoke, one.taken = True, one.taken + _on_wire(frames)
+            if one is None:
+                return True
+            one.taken += _on_wire(frames)
+            if who and not one.who and sum(other.who == who for other in self._open.values()) >= self._of_one:
+                del self._open[descriptor]
+                _shut(descriptor)
+                self._lines.log(logging.WARNING, f"a connection of {who} is cut off: it has {self._of_one} others")
+                return False
+            one.spoke, one.who = True, who
+            return True
 
     def has_room(self, descriptor: int, frames: Sequence[Sized]) -> bool:
         """Whether little enough waits to leave over a connection that a further message may; a short one always may."""
@@ -148,19 +164,29 @@ class Traffic:
                 )
 
     def thin_out(self) -> int:
-        """Cuts off the oldest of too many connections that say nothing, of one address or in all; returns how many."""
+        """Cuts off the oldest of too many connections that say nothing, of one address or in all, and the newest of too
+        many others; returns how many.
+        """
         with self._lock:
             silent = [(number, one.address) for number, one in self._open.items() if not one.spoke]
             of_one = Counter(address for _, address in silent)
-            excess, gone = len(silent) - self._strangers, 0
+            excess, gone = max(len(silent) - self._strangers, len(self._open) - self._connections), 0
             for descriptor, address in silent:
                 if excess > gone or of_one[address] > max(1, self._strangers // 4):
                     gone, of_one[address] = gone + 1, of_one[address] - 1
                     del self._open[descriptor]
                     _shut(descriptor)
+            newest = list(self._open)[self._connections :]
+            for descriptor in newest:
+                del self._open[descriptor]
+                _shut(descriptor)
+        if newest:
+            self._lines.log(
+                logging.WARNING, f"{len(newest)} connections are cut off: there are {self._connections} others"
+            )
         if gone:
             self._lines.log(logging.WARNING, f"{gone} connections are cut off: too many that say nothing")
-        return gone
+        return gone + len(newest)
 
     def cut(self) -> list[int]:
         """Cuts off who has brought too much that was not taken yet; returns their descriptors. Signs of life that

@@ -10,17 +10,11 @@ from typing import Any
 
 import cbor2
 
+from hefed.protocol import limits
 from hefed.protocol.errors import EncodingError
 
-MAX_DEPTH = 12
-"""Containers within containers; the deepest message has seven."""
-MAX_BYTES = 4 * 2**20
-"""Of one encoded value. Long vectors travel outside, as attachments bound by their hash."""
-
-MAX_ITEMS = 2**16
-"""Of one array or map."""
-MAX_VALUES = 2**17
-"""Of one encoded value, counted with all that is in it: an empty map of one byte takes 64 in memory."""
+MAX_DEPTH, MAX_BYTES = limits.MAX_NESTING, limits.MAX_ENCODED
+MAX_ITEMS, MAX_VALUES = limits.MAX_ITEMS, limits.MAX_PLAIN
 
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 

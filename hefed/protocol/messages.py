@@ -18,19 +18,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from hefed.crypto.buffer import Buffer
 from hefed.crypto.hashing import encode_parts, tagged_hash
-from hefed.protocol import codec
+from hefed.protocol import codec, limits
 from hefed.protocol.errors import EncodingError, SignatureError
 from hefed.protocol.roster import NAME, Roster
 from hefed.protocol.sealing import PUBLIC_KEY_SIZE
 from hefed.wording import quoted
 
 PROTOCOL_VERSION: Literal[2] = 2
-MAX_ATTACHMENT = 900 * 10**6
-"""Bytes of one attachment: 10^8 values of the compact profile fit, and it fits in a row of SQLite, of 10^9 bytes."""
-MAX_ATTEMPTS = 1000
-"""Times that a round is put to keyholders."""
-MAX_WORDS = 2000
-"""Characters of a region's or the aggregator's own words."""
+MAX_ATTACHMENT, MAX_ATTEMPTS, MAX_WORDS = limits.MAX_ATTACHMENT, limits.MAX_ATTEMPTS, limits.MAX_WORDS
 _MOST_FAULTS = 1000
 """Of the form of a message, that are looked at one by one."""
 ZERO_HASH = bytes(32)
@@ -38,12 +33,12 @@ ZERO_HASH = bytes(32)
 
 Digest = Annotated[bytes, Field(min_length=32, max_length=32)]
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
-Names = Annotated[list[Name], Field(max_length=1024)]
+Names = Annotated[list[Name], Field(max_length=limits.MAX_MEMBERS)]
 PublicKey = Annotated[bytes, Field(min_length=PUBLIC_KEY_SIZE, max_length=PUBLIC_KEY_SIZE)]
-Digests = Annotated[dict[Name, Digest], Field(max_length=1024)]
-Sealed = Annotated[bytes, Field(max_length=2**20)]
-SealedToEach = Annotated[dict[Name, Sealed], Field(max_length=1024)]
-Round = Annotated[int, Field(ge=0, le=2**20)]
+Digests = Annotated[dict[Name, Digest], Field(max_length=limits.MAX_MEMBERS)]
+Sealed = Annotated[bytes, Field(max_length=limits.MAX_SEALED)]
+SealedToEach = Annotated[dict[Name, Sealed], Field(max_length=limits.MAX_MEMBERS)]
+Round = Annotated[int, Field(ge=0, le=limits.MAX_ROUND)]
 
 
 def printable(words: str) -> str:

@@ -8,6 +8,7 @@ what it says in an error is fit for a terminal. It must not read files; `text` h
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Any, Literal, get_args
@@ -17,17 +18,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hefed.crypto.hashing import encode_parts, tagged_hash
-from hefed.protocol import codec
+from hefed.protocol import codec, limits
 from hefed.protocol.errors import RosterError
 from hefed.study import MAX_KEYHOLDERS, MAX_REGIONS
 from hefed.wording import NAME_RULE, quoted
 
 Role = Literal["aggregator", "analyst", "contributor", "keyholder", "reader"]
 ROLES: tuple[Role, ...] = get_args(Role)
-MAX_MEMBERS = 1024
-MAX_ADDRESSES = 8
-MAX_VERSION = 10**6
-MAX_FEDERATION = 128
+MAX_MEMBERS, MAX_ADDRESSES = limits.MAX_MEMBERS, limits.MAX_ADDRESSES
+MAX_VERSION, MAX_FEDERATION = limits.MAX_VERSION, limits.MAX_FEDERATION
 LEAST_THRESHOLD = 2
 """Below it one keyholder alone would open a sum; no study can go there."""
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
@@ -35,18 +34,22 @@ KEY_SIZE = 32
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _NOT_FOR_AGGREGATOR = {"contributor", "keyholder", "reader"}
 
 
 @dataclass(frozen=True)
 class Member:
-    """One member: its name, Ed25519 verification key, CURVE public key (32 bytes each), and what it may do."""
+    """One member: its name, Ed25519 verification key, CURVE public key (32 bytes each), what it may do, and until which
+    day, in UTC; None for an identity without an end.
+    """
 
     name: str
     identity: bytes
     transport: bytes
     roles: tuple[Role, ...]
+    ends: date | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -68,6 +71,8 @@ class _MemberForm(BaseModel):
     identity: bytes
     transport: bytes
     roles: list[Role]
+    ends: str = ""
+    """Left out where there is none."""
 
 
 class _RosterForm(BaseModel):
@@ -168,6 +173,7 @@ class Roster:
         """Deterministic CBOR."""
         members = [
             {"name": m.name, "identity": m.identity, "transport": m.transport, "roles": list(m.roles)}
+            | ({"ends": m.ends.isoformat()} if m.ends else {})
             for m in self.members
         ]
         return codec.encode(
@@ -190,8 +196,11 @@ class Roster:
             raise RosterError(
                 "the roster's file does not have the form of a roster; join with the signed file again"
             ) from None
-        members = tuple(Member(m.name, m.identity, m.transport, tuple(m.roles)) for m in form.members)
-        return cls(
+        members = tuple(
+            Member(m.name, m.identity, m.transport, tuple(m.roles), read_day(m.ends) if m.ends else None)
+            for m in form.members
+        )
+        made = cls(
             form.federation,
             form.version,
             members,
@@ -199,6 +208,9 @@ class Roster:
             form.least_threshold,
             form.least_min_contributors,
         )
+        if made.to_bytes() != data:
+            raise RosterError("the roster's file is not as it would be written; join with the signed file again")
+        return made
 
     @cached_property
     def digest(self) -> bytes:
@@ -276,6 +288,16 @@ def fingerprint(name: str, identity: bytes, transport: bytes) -> str:
 def _spoken(digest: bytes, groups: int) -> str:
     digits = f"{int.from_bytes(digest) % 10 ** (5 * groups):0{5 * groups}d}"
     return " ".join(digits[start : start + 5] for start in range(0, 5 * groups, 5))
+
+
+def read_day(text: str) -> date:
+    """A day as it is written in cards and rosters, 2028-11-26. Raises RosterError."""
+    try:
+        if not _DAY.fullmatch(text):
+            raise ValueError("another form")
+        return date.fromisoformat(text)
+    except ValueError:
+        raise RosterError(f"the end of an identity is a day such as 2028-11-26, not {quoted(text)}") from None
 
 
 def check_name(name: str) -> None:

@@ -8,15 +8,16 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Iterator
+from datetime import date
 from typing import TypeVar, cast
 
+from hefed.protocol import limits
 from hefed.protocol.card import Card
 from hefed.protocol.errors import RosterError
-from hefed.protocol.roster import Member, Role, Roster, SignedRoster
+from hefed.protocol.roster import Member, Role, Roster, SignedRoster, read_day
 from hefed.wording import quoted
 
-MAX_BYTES = 2**20
-"""A roster of 1024 members with all signatures has about half of it."""
+MAX_BYTES = limits.MAX_TEXT
 CARD, ROSTER = "hefed card", "hefed roster"
 _FORM = 1
 
@@ -31,6 +32,7 @@ def card_text(card: Card) -> str:
             ("name", card.name),
             ("identity", _encoded(card.identity)),
             ("transport", _encoded(card.transport)),
+            *_end_pairs(card.ends),
             ("signature", _encoded(card.signature)),
         ],
     )
@@ -39,7 +41,9 @@ def card_text(card: Card) -> str:
 def read_card(data: bytes) -> Card:
     """The card whose text is `data`. Raises RosterError."""
     lines = _Lines(data, CARD)
-    card = Card(lines.take("name"), lines.octets("identity"), lines.octets("transport"), lines.octets("signature"))
+    name, identity, transport = lines.take("name"), lines.octets("identity"), lines.octets("transport")
+    ends = lines.end()
+    card = Card(name, identity, transport, lines.octets("signature"), ends)
     return _only(card, card_text(card), lines)
 
 
@@ -65,6 +69,11 @@ def _member_pairs(member: Member) -> Iterator[tuple[str, str]]:
     yield "roles", " ".join(member.roles)
     yield "identity", _encoded(member.identity)
     yield "transport", _encoded(member.transport)
+    yield from _end_pairs(member.ends)
+
+
+def _end_pairs(ends: date | None) -> list[tuple[str, str]]:
+    return [("ends", ends.isoformat())] if ends else []
 
 
 def read_roster(data: bytes) -> SignedRoster:
@@ -81,7 +90,7 @@ def read_roster(data: bytes) -> SignedRoster:
 
 def _read_member(name: str, lines: "_Lines") -> Member:
     roles = cast(tuple[Role, ...], tuple(lines.take("roles").split(" ")))  # Member checks that they are
-    return Member(name, lines.octets("identity"), lines.octets("transport"), roles)
+    return Member(name, lines.octets("identity"), lines.octets("transport"), roles, lines.end())
 
 
 def _read_signatures(lines: "_Lines") -> Iterator[tuple[str, bytes]]:
@@ -131,6 +140,11 @@ class _Lines:
         if re.fullmatch("[1-9][0-9]{0,8}", value) is None:
             raise self._fault(f"{quoted(value)} is no {key}", back=1)
         return int(value)
+
+    def end(self) -> date | None:
+        """The last day of an identity, where the next line says one."""
+        value = next(self.every("ends"), None)
+        return None if value is None else read_day(value)
 
     def octets(self, key: str) -> bytes:
         """Bytes in base64."""

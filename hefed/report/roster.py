@@ -3,13 +3,16 @@
 Relies on rich and on `protocol.roster`, which lets through nothing that a terminal would take for a command.
 """
 
+import time
 from collections.abc import Sequence
+from datetime import date
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hefed.protocol.ending import day, warning
 from hefed.protocol.roster import Roster, SignedRoster
 from hefed.wording import counted
 
@@ -21,6 +24,8 @@ def print_roster(signed: SignedRoster, to: Console) -> None:
     to.print()
     to.print(_members(signed))
     to.print()
+    for words in filter(None, (warning(one.name, one.ends, _today()) for one in signed.roster.members)):
+        to.print(Text(f"{words}.", style="yellow"), soft_wrap=True)
     to.print(Text(f"{_signatures(signed)}."), soft_wrap=True)
     to.print(Text("Fingerprint of the whole roster, the same for all who have the same roster:"))
     for line in in_lines(signed.roster.fingerprint, 6):
@@ -55,6 +60,7 @@ def _members(signed: SignedRoster) -> Table:
     table.add_column("member", overflow="fold")
     table.add_column("roles", overflow="fold")
     table.add_column("fingerprint", no_wrap=True)
+    table.add_column("ends", no_wrap=True)
     table.add_column("signed", no_wrap=True)
     for member in signed.roster.members:
         has = member.name in signed.signatures
@@ -62,9 +68,14 @@ def _members(signed: SignedRoster) -> Table:
             Text(member.name),
             Text(", ".join(member.roles)),
             Text("\n".join(in_lines(member.fingerprint, 4))),
+            Text(str(member.ends or "never")),
             Text("yes", style="green") if has else Text("not yet", style="yellow"),
         )
     return table
+
+
+def _today() -> date:
+    return day(time.time())
 
 
 def _signatures(signed: SignedRoster) -> str:

@@ -1,4 +1,5 @@
-"""How a node or the aggregator stands, on the screen. Relies on rich and on the plain values that the process wrote.
+"""How a node or the aggregator stands, on the screen. Relies on rich, on the plain values that
+the process wrote, and on `protocol.ending` for what is said of the end of an identity.
 
 Names and words in them may come from other parties: they are printed as text, never as markup or as a command to the
 terminal.
@@ -13,6 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hefed.protocol.ending import day, warning
+from hefed.protocol.errors import RosterError
+from hefed.protocol.roster import read_day
+
 LONG_NAME = 32
 """Letters of a study's name beyond which it is folded."""
 _STATES = {
@@ -24,7 +29,7 @@ _STATES = {
 
 def print_status(running: bool, standing: Mapping[str, Any], to: Console) -> None:
     """Prints the process, its connections, and a table of studies."""
-    for line in _process(running, standing):
+    for line in (*_process(running, standing), *_end(standing)):
         to.print(line, soft_wrap=True)
     if members := standing.get("members"):
         to.print()
@@ -57,6 +62,16 @@ def _process(running: bool, standing: Mapping[str, Any]) -> list[Text]:
     if standing.get("notice"):
         lines.append(Text(_plain(standing["notice"]), style="yellow"))
     return lines
+
+
+def _end(standing: Mapping[str, Any]) -> list[Text]:
+    ends = standing.get("identity_ends")
+    try:
+        last = read_day(ends) if isinstance(ends, str) else None
+    except RosterError:
+        last = None
+    words = warning(_plain(standing.get("name")), last, day(time.time()))
+    return [Text(words, style="yellow")] if words else []
 
 
 def _members(members: list[Mapping[str, Any]]) -> Table:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from hefed.node import history
 from hefed.node.home import Home
+from hefed.node.store import Store
 from hefed.node.wrapping import SEALED, is_protected
 from hefed.protocol import codec
 from hefed.study import Study
@@ -109,6 +111,7 @@ def test_without_a_passphrase_every_command_fails_at_once_and_says_what_to_do(
             assert (ended.code, ended.out) == (0, f"{one}: the identity and 0 study keys are under a passphrase\n")
         ended = hefed("keys", "show", "--home", home)
         shown = rf"identity      halland, made \S+ \S+\nfingerprint   {Home(home).card().fingerprint}\n"
+        shown += f"ends          {Home(home).card().ends}\n"
         assert re.fullmatch(shown + "passphrase    yes\nstudy keys    none\n", ended.out)
     study = tmp_path / "study.toml"
     study.write_text(re.sub(r"(?m)^data = .*$", "contributes = true", COX_TEXT))
@@ -130,6 +133,34 @@ def test_without_a_passphrase_every_command_fails_at_once_and_says_what_to_do(
             r"LoadCredential=hefed-passphrase:FILE\n",
             ended.err,
         ), ended.err
+
+
+def test_the_log_of_a_protected_home_needs_no_passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    homes = make_federation(tmp_path, COX.contributors, "127.0.0.1:1")
+    for name in ("halland", "aggregator"):
+        Store(homes[name]).close()
+        with monkeypatch.context() as there:
+            there.setenv("HEFED_PASSPHRASE_FILE", str(written(tmp_path / "p")))
+            assert hefed("keys", "protect", "--home", homes[name]).code == 0
+        ended = hefed("log", "--home", homes[name])
+        assert (ended.code, ended.err) == (0, "")
+    assert [history.names(homes[name])[1] for name in ("halland", "aggregator")] == [None, "aggregator"]
+    (homes["halland"] / "aggregator.card").write_bytes((homes["aggregator"] / "aggregator.card").read_bytes())
+    assert "is under a passphrase and nobody is there" in hefed("log", "--home", homes["halland"]).err
+
+
+def test_a_check_asks_for_the_passphrase_once_and_before_anything_else_is_shown(tmp_path: Path) -> None:
+    home = tmp_path / "halland"
+    assert typed([WORDS, WORDS], "init", "halland", "--home", home, "--passphrase")[0] == 0
+    code, shown = typed([WORDS, WORDS], "node", "--check", "--home", home)
+    assert code == 2  # there is no roster
+    assert shown.startswith(f"Passphrase of {home}: ")
+    assert shown.count("Passphrase of") == 1
+    assert shown.index("trying") > len(f"Passphrase of {home}: ")
+    assert "the keys are under one" in shown
+    code, shown = typed([OTHER, WORDS], "node", "--check", "--home", home)
+    assert (code, shown.count("Passphrase of"), "trying" in shown) == (2, 1, False)
+    assert "does not open: the passphrase is another one" in " ".join(shown.split())
 
 
 COX_TEXT = (EXAMPLES / "heart-failure" / "cox.toml").read_text()

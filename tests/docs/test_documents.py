@@ -203,7 +203,8 @@ def test_every_kind_of_message_is_specified_once(kind):
 
 
 def test_the_pages_times_are_the_code_s():
-    from hefed.node import aggregator, analyst, connections, consent
+    from hefed.node import analyst, connections, consent
+    from hefed.node.limits import USUAL
     from hefed.protocol import coordinator, messages
 
     page = " ".join(" ".join(map(text, SPECIFICATION)).split())
@@ -220,8 +221,8 @@ def test_the_pages_times_are_the_code_s():
     assert f"nest at most {codec.MAX_DEPTH} deep" in page
     assert f"at most {codec.MAX_ITEMS} items" in page
     assert f"differ: an estimate by more than {analyst.AGREEMENT:.0e}".replace("e-0", "e-") in page
-    assert f"has at most {region.MAX_STUDIES} studies that run or wait at once" in page
-    assert f"up to {aggregator.MAX_STUDIES} studies running" in " ".join(text(SECURITY).split())
+    assert f"has at most {USUAL.region_studies} studies that run or wait at once" in page
+    assert f"up to {USUAL.aggregator_studies} studies running" in " ".join(text(SECURITY).split())
     assert hefed.study.MAX_COMPACT == 2**24
     assert "|U|^3 binomial(n, t-1) > 2^24" in page
     assert messages.MAX_ATTACHMENT == 900 * 10**6

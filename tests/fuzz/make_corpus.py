@@ -5,6 +5,8 @@ time. Bytes that were found to do harm (`bad-...`) stay.
 """
 
 import shutil
+from dataclasses import replace
+from datetime import date
 from itertools import groupby
 
 import numpy as np
@@ -205,6 +207,11 @@ def files() -> None:
     write("roster-file", "signed", roster_text(SignedRoster(ROSTER, signatures)).encode())
     write("roster-file", "draft", roster_text(SignedRoster(ROSTER, {})).encode())
     write("card-file", "halland", card_text(IDENTITIES["halland"].card("halland")).encode())
+    ends = date(2028, 2, 29)
+    ending = replace(ROSTER, members=tuple(replace(member, ends=ends) for member in ROSTER.members))
+    write("roster", "ending", ending.to_bytes())
+    write("roster-file", "ending", roster_text(SignedRoster(ending, {})).encode())
+    write("card-file", "ending", card_text(IDENTITIES["halland"].card("halland", ends)).encode())
     settings = "\n".join(line.removeprefix("# ").partition(" #")[0].rstrip() for line in TEMPLATE.splitlines()[2:])
     data = '[data]\nsource = "csv"\npath = "patients.csv"\ncolumns = { age = "ALDER" }\n'
     sql = (
@@ -215,9 +222,10 @@ def files() -> None:
         settings[: settings.index("# Where")] if "# Where" in settings else settings[: settings.index("Where")]
     )
     policy = settings[settings.index("[policy]") : settings.index("[operation]")]
-    operation = settings[settings.index("[operation]") :]
+    operation = settings[settings.index("[operation]") : settings.index("What this machine")]
+    limits = settings[settings.index("[limits]") :]
     write("settings-file", "template", TEMPLATE.encode())
-    write("settings-file", "full", "\n".join([uncommented, data, policy, operation]).encode())
+    write("settings-file", "full", "\n".join([uncommented, data, policy, operation, limits]).encode())
     write("policy-file", "full", policy.encode())
     write("data-file", "csv", data.encode())
     write("data-file", "sql", sql.encode())

@@ -9,15 +9,17 @@ from contextlib import suppress
 import pytest
 import zmq
 
-from hefed.node.frames import MAX_PART, TOGETHER, parts_of
+from hefed.node.frames import TOGETHER, parts_of
 from hefed.node.identity import Identity
-from hefed.node.link import QUEUE, AggregatorLink, MemberLink, Received
+from hefed.node.limits import USUAL, Limits
+from hefed.node.link import AggregatorLink, MemberLink, Received
 from hefed.node.traffic import Traffic, _read
 from hefed.protocol.roster import Roster
 from tests.node.proxies import Throttled
 from tests.node.runs import wait_for
 
 PIECE = os.urandom(2**20)
+FRAME = USUAL.frame_bytes
 RATE = 40_000_000
 """Bytes a second of a line over which 200 pieces take longer than the looks at it are apart, on any machine."""
 
@@ -26,9 +28,14 @@ class Pair:
     """An aggregator's link and a member's, connected."""
 
     def __init__(
-        self, *, at_aggregator: Traffic | None = None, at_member: Traffic | None = None, rate: int | None = None
+        self,
+        *,
+        at_aggregator: Traffic | None = None,
+        at_member: Traffic | None = None,
+        rate: int | None = None,
+        limits: Limits = USUAL,
     ) -> None:
-        """`rate` is of the line between them, in bytes a second."""
+        """`rate` is of the line between them, in bytes a second; `limits` are of both ends."""
         aggregator, self.orebro = Identity.passing(), Identity.passing()
         members = [aggregator.member("aggregator", ("aggregator",)), self.orebro.member("orebro", ("contributor",))]
         self.roster = Roster.of("test", 1, members)
@@ -36,16 +43,21 @@ class Pair:
         self.contexts: tuple[zmq.Context[zmq.Socket[bytes]], zmq.Context[zmq.Socket[bytes]]]
         self.contexts = zmq.Context(), zmq.Context()
         self.aggregator = AggregatorLink(
-            self.contexts[0], aggregator, self.roster, "127.0.0.1:0", traffic=at_aggregator
+            self.contexts[0], aggregator, self.roster, "127.0.0.1:0", limits=limits, traffic=at_aggregator
         )
         address = self.aggregator.address
         self.line = Throttled(0, ("127.0.0.1", int(address.rpartition(":")[2])), rate) if rate else None
         if self.line:
             address = self.line.address
-        self.member = MemberLink(self.contexts[1], self.orebro, self.roster, [address], traffic=at_member)
+        self.member = self.another(address, limits, at_member)
         wait_for(self.member.news)
         self.member.send({"type": "hello"})
         self.connection = self.at_aggregator().connection
+
+    def another(self, address: str = "", limits: Limits = USUAL, traffic: Traffic | None = None) -> MemberLink:
+        """A connection of the member's."""
+        where = [address or self.aggregator.address]
+        return MemberLink(self.contexts[1], self.orebro, self.roster, where, limits=limits, traffic=traffic)
 
     def at_aggregator(self) -> Received:
         """The next message that comes to the aggregator."""
@@ -142,9 +154,9 @@ def test_of_many_messages_that_are_not_whole_the_longest_is_cut_off(pairs: list[
     assert not any(one.frames for one in pair.aggregator.receive())
 
 
-@pytest.mark.parametrize("window", [2**20, 2**40], ids=["bounded", "without the bound"])
+@pytest.mark.parametrize("window", [2**20, 2**30], ids=["bounded", "far above it"])
 def test_whose_line_takes_no_more_is_sent_no_more(pairs: list[Pair], window: int) -> None:
-    pair = Pair(at_aggregator=Traffic(window=window), rate=1_500_000)
+    pair = Pair(limits=Limits(waiting_bytes=window), rate=1_500_000)
     pairs.append(pair)
     waits = 0
     taken = 0
@@ -155,10 +167,10 @@ def test_whose_line_takes_no_more_is_sent_no_more(pairs: list[Pair], window: int
         else:
             waits += 1
             time.sleep(0.01)
-    if window == 2**40:
-        assert taken >= QUEUE  # all of it waits in our memory
+    if window == 2**30:
+        assert taken >= USUAL.waiting_messages  # all of it waits in our memory
         return
-    assert taken < QUEUE // 4  # the kernels' buffers and the window
+    assert taken < USUAL.waiting_messages // 4  # the kernels' buffers and the window
     assert pair.aggregator.send(pair.connection, {"type": "beat"})  # what is short still finds room
     numbers = []
 
@@ -171,9 +183,12 @@ def test_whose_line_takes_no_more_is_sent_no_more(pairs: list[Pair], window: int
     assert wait_for(lambda: pair.aggregator.send(pair.connection, {"type": "entry", "number": taken}, short))
 
 
-@pytest.mark.parametrize("stated", [MAX_PART, MAX_PART + 1, 2**29, 2**62], ids=str)
-def test_who_has_not_said_who_it_is_can_send_little(pairs: list[Pair], stated: int) -> None:
-    pair = Pair()
+@pytest.mark.parametrize(
+    ("most", "stated"),
+    [(FRAME, FRAME), (FRAME, FRAME + 1), (FRAME, 2**29), (FRAME, 2**62), (2**19, 2**19), (2**19, 2**19 + 1)],
+)
+def test_who_has_not_said_who_it_is_can_send_little(pairs: list[Pair], most: int, stated: int) -> None:
+    pair = Pair(limits=Limits(frame_bytes=most))
     pairs.append(pair)
     host, _, port = pair.aggregator.address.rpartition(":")
     with socket.create_connection((host, int(port))) as raw:
@@ -189,7 +204,7 @@ def test_who_has_not_said_who_it_is_can_send_little(pairs: list[Pair], stated: i
                     is_cut_off = is_cut_off or len(raw.recv(1000)) == 0  # after its own greeting it closes or waits
         except OSError:
             is_cut_off = True
-    assert is_cut_off == (stated > MAX_PART)
+    assert is_cut_off == (stated > most)
 
 
 @pytest.mark.parametrize("in_pieces", [True, False], ids=["in pieces", "in one frame"])
@@ -198,8 +213,7 @@ def test_a_long_message_on_a_slow_line_is_not_taken_for_silence(
 ) -> None:
     if not in_pieces:
         monkeypatch.setattr("hefed.node.frames.PIECE", 2**24)
-        monkeypatch.setattr("hefed.node.link.MAX_PART", 2**24)
-    pair = Pair(rate=100_000)
+    pair = Pair(rate=100_000, limits=USUAL if in_pieces else Limits(frame_bytes=2**24))
     pairs.append(pair)
     assert pair.member.send({"type": "message"}, PIECE[:900_000])
     until, beat, reconnections = time.monotonic() + 25, 0.0, 0

@@ -146,7 +146,19 @@ def test_an_aggregator_and_an_analyst_have_lists_of_their_own(
         (homes["aggregator"] / "settings.toml").write_text(f'[network]\nbind = "{bind}"\n')
         findings = check_home(homes["aggregator"]).findings
         assert [finding.what for finding in findings] == [
-            *("home", "identity", "passphrase", "settings", "roster", "roles", "port", "process", "folder", "state"),
+            *(
+                "home",
+                "identity",
+                "end",
+                "passphrase",
+                "settings",
+                "roster",
+                "roles",
+                "port",
+                "process",
+                "folder",
+                "state",
+            ),
             *("disk", "engines"),
         ]
         assert sentences(findings) == [

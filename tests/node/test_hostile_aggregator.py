@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from hefed.node import connections, region
-from hefed.node.aggregator import MAX_STUDIES, AggregatorNode
+from hefed.node import connections
+from hefed.node.aggregator import AggregatorNode
 from hefed.node.analyst import Submission
 from hefed.node.consent import Verdict
 from hefed.node.errors import NodeError
 from hefed.node.frames import headers_of, parts_of
 from hefed.node.handshake import LINK_VERSION, MAX_ASKED, PROTOCOLS, welcome
 from hefed.node.identity import Identity
+from hefed.node.limits import USUAL, Limits
 from hefed.node.link import Received
 from hefed.node.logs import LINES_PER_HOUR
 from hefed.node.region import RegionNode
@@ -110,7 +111,9 @@ class Setting:
         self.roster = Roster.of("test", 1, self.members)
         self.link = FakeLink()
 
-    def node(self, prepare: Callable[[Board], Work | None], says: str = "approve") -> RegionNode:
+    def node(
+        self, prepare: Callable[[Board], Work | None], says: str = "approve", limits: Limits = USUAL
+    ) -> RegionNode:
         """The region halland, greeted."""
         self.store = Store(self.folder / "halland")
         node = RegionNode(
@@ -120,6 +123,7 @@ class Setting:
             store=self.store,
             link=self.link,  # type: ignore[arg-type]
             consent=Consenting(prepare, says),  # type: ignore[arg-type]
+            limits=limits,
         )
         node._handle(Received({"type": "welcome", "accepted": {}}, ()))
         return node
@@ -193,11 +197,8 @@ def test_only_an_analyst_begins_a_study(setting: Setting) -> None:
     assert setting.link.take("message") == []
 
 
-def test_studies_beyond_a_regions_room_wait_until_one_has_ended(
-    setting: Setting, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(region, "MAX_STUDIES", 2)
-    node = setting.node(reads)
+def test_studies_beyond_a_regions_room_wait_until_one_has_ended(setting: Setting) -> None:
+    node = setting.node(reads, limits=Limits(region_studies=2))
     first, second, third = setting.invite(node), setting.invite(node), setting.invite(node)
     assert set(setting.store.studies()) == {first.study, second.study}
     setting.link.sent.clear()
@@ -291,13 +292,14 @@ def test_no_control_characters_of_the_aggregator_reach_a_regions_log(
 # --- At the aggregator ---------------------------------------------------------------------------------------
 
 
-def _aggregator(setting: Setting) -> AggregatorNode:
+def _aggregator(setting: Setting, limits: Limits = USUAL) -> AggregatorNode:
     store = Store(setting.folder / "aggregator")
     return AggregatorNode(
         roster=setting.roster,
         identity=setting.identities["aggregator"],
         store=store,
         link=setting.link,  # type: ignore[arg-type]
+        limits=limits,
     )
 
 
@@ -415,7 +417,7 @@ def test_a_greeting_that_asks_for_very_many_studies_is_heard_in_part(
     assert len(asked) == MAX_ASKED
     more = {secrets.token_bytes(32).hex(): 0 for _ in range(4000)}
     assert headers_of(*parts_of(({"type": "hello", "studies": more}, ()))) == []  # not even decoded
-    longest = {secrets.token_bytes(32).hex(): 2**32 for _ in range(MAX_STUDIES + MAX_ASKED)}
+    longest = {secrets.token_bytes(32).hex(): 2**32 for _ in range(USUAL.aggregator_studies + MAX_ASKED)}
     assert len(headers_of(*parts_of((welcome(2, longest, setting.roster, time.time()), ())))) == 1
 
 

@@ -31,11 +31,12 @@ def with_next(homes: dict[str, Path], who: str) -> Roster:
     """The roster after the one in force, with the card of the next identity of one member."""
     there = opened(homes)
     old = there[who].in_force()
-    following = there[who].next
+    following, card = there[who].next, there[who].next_card()
     assert old is not None
     assert following is not None
+    assert card is not None
     now = old.member(who)
-    members = [following.member(who, now.roles) if member == now else member for member in old.members]
+    members = [card.member(now.roles) if member == now else member for member in old.members]
     return Roster.of(FEDERATION, old.version + 1, members, addresses=old.addresses)
 
 

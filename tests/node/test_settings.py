@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from hefed.data.policy import Policy
 from hefed.data.settings import DataSettings, SettingsError
 from hefed.node.home import Home
+from hefed.node.limits import Limits
 from hefed.node.settings import FILE, TEMPLATE, Network, Operation, Settings
 from hefed.tomlfile import read_toml
 
@@ -18,6 +19,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "data": DataSettings,
     "policy": Policy,
     "operation": Operation,
+    "limits": Limits,
 }
 
 
@@ -186,8 +188,8 @@ def test_it_has_every_section() -> None:
 
 def test_what_it_says_of_defaults_is_so(tmp_path: Path) -> None:
     """Without the marks of a comment it is a file that loads; where no default is told, the value is the default."""
-    settings = load(tmp_path, "".join(uncommented(section) for section in ("network", "policy", "operation")))
-    examples = {"network": {"aggregator", "bind", "proxy"}, "operation": {"metrics_port"},
+    settings = load(tmp_path, "".join(uncommented(section) for section in ("network", "policy", "operation", "limits")))
+    examples = {"network": {"aggregator", "bind", "proxy"}, "operation": {"metrics_port"}, "limits": set(),
                 "policy": {"columns", "keyholders", "readers", "analysts", "models", "refuse_differences"}}  # fmt: skip
     for name, others in examples.items():
         for key, field in SECTIONS[name].model_fields.items():

@@ -2,6 +2,7 @@
 
 import io
 import signal
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,10 @@ from hefed.node.analyst import Submission
 from hefed.node.errors import NodeError, StudyFailedError
 from hefed.node.files import write_private
 from hefed.node.home import Home
+from hefed.node.identity import Identity
 from hefed.node.link import Received
 from hefed.node.operate import standing
-from hefed.node.submit import RESULT, SUBMISSION, Analyst, submit
+from hefed.node.submit import RESULT, SEALED, SUBMISSION, Analyst, submit
 from hefed.protocol import messages as m
 from hefed.protocol.errors import ProtocolError, RosterError
 from hefed.report.progress import Progress
@@ -24,6 +26,7 @@ from hefed.study import Study
 from tests.node.asking import changed
 from tests.node.homes import answering, make_federation, make_roster, sign
 from tests.node.runs import EXAMPLES, free_port, hefed, read_until, started, wait_for
+from tests.node.witness import search
 
 EXAMPLE = EXAMPLES / "heart-failure" / "cox.toml"
 TEXT = EXAMPLE.read_text()
@@ -51,7 +54,7 @@ def submitted(study: Study, analyst: Analyst, out: Path, *, deadline: int | None
     out.mkdir()
     until = int(time.time()) + (study.security.deadline if deadline is None else deadline)
     submission = Submission(study, analyst.roster, analyst.name, until)
-    write_private(out / SUBMISSION, submission.to_bytes())
+    write_private(out / SUBMISSION, analyst.identity.seal(SEALED, submission.to_bytes()))
     return submission
 
 
@@ -172,6 +175,47 @@ def test_a_damaged_key_file_is_told(damage: Any, analyst: Analyst, tmp_path: Pat
     assert str(caught.value).endswith("; remove it to submit the study anew")
 
 
+def test_the_key_file_opens_with_the_analysts_identity_alone(analyst: Analyst, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    made = submitted(COX, analyst, out, deadline=-1000)
+    secrets = {"secret": made._secret}
+    assert search(out, secrets) == {}
+    other = replace(analyst, identity=Identity.passing())
+    with pytest.raises(NodeError) as caught:
+        submit(COX, other, out, progress())
+    assert str(caught.value) == (
+        f"{out / SUBMISSION}: it was altered, or made with another identity than the one in force now; remove it to "
+        "submit the study anew"
+    )
+
+
+def test_a_key_file_of_before_is_used_and_sealed(
+    analyst: Analyst, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hefed.node.analyst.GRACE", 1.0)
+    out = tmp_path / "out"
+    made = submitted(COX, analyst, out, deadline=2)
+    write_plain = made.to_bytes()
+    (out / SUBMISSION).unlink()
+    write_private(out / SUBMISSION, write_plain)
+    assert set(search(out, {"secret": made._secret})) == {"secret"}  # the control
+    ended: list[Exception] = []
+
+    def follow() -> None:
+        try:
+            submit(COX, analyst, out, progress())
+        except StudyFailedError as error:
+            ended.append(error)
+
+    following = threading.Thread(target=follow)
+    following.start()
+    wait_for(lambda: (out / SUBMISSION).exists() and (out / SUBMISSION).read_bytes().startswith(SEALED))
+    assert search(out, {"secret": made._secret}) == {}
+    assert Submission.from_bytes(analyst.identity.unseal(SEALED, (out / SUBMISSION).read_bytes())).study == made.study
+    following.join(30)
+    assert len(ended) == 1  # the same study, whose deadline is over
+
+
 def test_a_key_file_that_others_can_read_is_not_used(analyst: Analyst, tmp_path: Path) -> None:
     out = tmp_path / "out"
     submitted(COX, analyst, out)
@@ -187,7 +231,8 @@ def test_one_command_at_a_time_and_the_next_goes_on_with_the_same_study(homes: d
         wait_for(lambda: (out / SUBMISSION).exists())
         assert (out / SUBMISSION).stat().st_mode & 0o777 == 0o600
         assert out.stat().st_mode & 0o077 == 0
-        study = Submission.from_bytes((out / SUBMISSION).read_bytes()).study
+        identity = Home(homes["analyst"]).identity
+        study = Submission.from_bytes(identity.unseal(SEALED, (out / SUBMISSION).read_bytes())).study
         read_until(process, f"study {study.hex()[:16]}\n")
         second = hefed(*command)
         assert (second.code, second.out) == (2, "")

@@ -13,6 +13,7 @@ import zmq
 from hefed.node.errors import NodeError
 from hefed.node.handshake import PROTOCOLS, turned_away
 from hefed.node.identity import Identity
+from hefed.node.limits import USUAL, Limits
 from hefed.node.link import AggregatorLink, MemberLink, Received
 from hefed.node.trouble import Cause, Trouble
 from hefed.protocol.roster import Roster
@@ -84,8 +85,11 @@ class Here:
         return f"127.0.0.1:{listener.getsockname()[1]}"
 
     @contextmanager
-    def member(self, *addresses: str, roster: Roster | None = None, proxy: str | None = None) -> Iterator[MemberLink]:
-        with closing(MemberLink(self.context, self.orebro, roster or self.roster, addresses, proxy=proxy)) as link:
+    def member(
+        self, *addresses: str, roster: Roster | None = None, proxy: str | None = None, limits: Limits = USUAL
+    ) -> Iterator[MemberLink]:
+        its = roster or self.roster
+        with closing(MemberLink(self.context, self.orebro, its, addresses, proxy=proxy, limits=limits)) as link:
             yield link
 
     def trouble(
@@ -261,10 +265,9 @@ def test_a_proxy_that_refuses(here: Here, code: int, words: str) -> None:
     assert f"the proxy {address} does not connect to central.invalid:7100 ({words}); " in trouble.sentence
 
 
-def test_a_connection_that_is_not_greeted_yet(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hefed.node.link.GREETING_SECONDS", 0.3)
+def test_a_connection_that_is_not_greeted_yet(here: Here) -> None:
     address = here.listen()
-    with here.member(address) as link:
+    with here.member(address, limits=Limits(greeting_seconds=0.3)) as link:
         wait_for(link.news)
         link.greet({})
         assert link.trouble() is None

@@ -15,7 +15,7 @@ from hefed import __version__
 from hefed.node import handshake
 from hefed.node.aggregator import AggregatorNode
 from hefed.node.analyst import Submission
-from hefed.node.connections import MAX_FOLLOWERS, Connection, Connections
+from hefed.node.connections import Connection, Connections
 from hefed.node.frames import parts_of
 from hefed.node.handshake import OURS, PROTOCOLS, RosterState, Versions, Welcome, differing_rosters
 from hefed.node.identity import Identity
@@ -343,10 +343,10 @@ def test_an_ended_study_leaves_memory_and_is_read_again_for_who_asks(central: Ce
 
 
 def test_a_member_has_its_node_and_so_many_connections_beside_it() -> None:
-    connections = Connections(["halland", "orebro"])
+    connections = Connections(["halland", "orebro"], followers=5)
     connections.admit(Connection(b"node", "halland", 0.0, "1"))
     connections.admit(Connection(b"other", "orebro", 0.0, "1", only=frozenset()))
-    keys = [bytes([number]) for number in range(MAX_FOLLOWERS + 3)]
+    keys = [bytes([number]) for number in range(5 + 3)]
     for key in keys:
         connections.admit(Connection(key, "halland", 0.0, "1", only=frozenset()))
     assert [key for key in keys if connections.get(key, "halland") is None] == keys[:3]

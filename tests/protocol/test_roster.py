@@ -7,6 +7,7 @@ import secrets
 import struct
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,8 @@ def rosters(draw: Any) -> Roster:
     roles = st.lists(st.sampled_from(ROLES[1:]), min_size=1, unique=True).map(sorted)
     parts: list[Any] = [("aggregator",), *(tuple(draw(roles)) for _ in listed[1:])]
     members = [
-        Member(n, secrets.token_bytes(32), secrets.token_bytes(32), p) for n, p in zip(listed, parts, strict=True)
+        Member(n, secrets.token_bytes(32), secrets.token_bytes(32), p, draw(st.none() | st.dates()))
+        for n, p in zip(listed, parts, strict=True)
     ]
     threshold = draw(st.integers(2, 16))
     return Roster.of(
@@ -147,8 +149,9 @@ def test_signatures_come_back_as_they_were(who: list[str]) -> None:
 
 @given(names)
 def test_a_card_comes_back_as_it_was(name: str) -> None:
-    card = IDENTITIES["halland"].card(name)
-    assert read_card(card_text(card).encode()) == card
+    for ends in (None, date(2028, 11, 26)):
+        card = IDENTITIES["halland"].card(name, ends)
+        assert read_card(card_text(card).encode()) == card
 
 
 def test_mail_may_change_the_ends_of_lines() -> None:
@@ -169,7 +172,8 @@ def test_rosters_at_their_limits_fit_the_published_schema() -> None:
         least_threshold=16,
         least_min_contributors=512,
     )
-    for made in (roster(), largest, roster(version=1, addresses=())):
+    ending = replace(roster(), members=tuple(replace(one, ends=date(2028, 2, 29)) for one in roster().members))
+    for made in (roster(), largest, roster(version=1, addresses=()), ending):
         published.validate_cbor(made.to_bytes())
     value = cbor2.loads(largest.to_bytes())
     for key, wrong in (
@@ -187,10 +191,12 @@ def test_the_texts_have_the_lines_of_the_published_ones() -> None:
         return [line.partition(": ")[0] for line in text.splitlines()]
 
     blocks = dict(re.findall(r"^```\n(hefed \w+) 1\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
-    card = card_text(IDENTITIES["halland"].card("halland"))
+    card = card_text(IDENTITIES["halland"].card("halland", date(2028, 11, 26)))
     assert keys(card) == ["hefed card 1", *keys(blocks["hefed card"])]
-    text = keys(roster_text(signed(roster(), "halland")))
-    assert text[:10] + text[-1:] == ["hefed roster 1", *keys(blocks["hefed roster"])]
+    assert "ends: 2028-11-26\n" in card
+    ending = replace(roster(), members=tuple(replace(one, ends=date(2028, 11, 26)) for one in roster().members))
+    text = keys(roster_text(signed(ending, "halland")))
+    assert text[:11] + text[-1:] == ["hefed roster 1", *keys(blocks["hefed roster"])]
 
 
 # --- Cards that were altered ------------------------------------------------------------------------
