@@ -15,6 +15,7 @@ from rich.text import Text
 
 from hefed.protocol.audit import Release, StudyAudit, unfinished
 from hefed.protocol.board import Board
+from hefed.protocol.record import Outcome
 from hefed.protocol.rules import Phase
 from hefed.wording import counted
 
@@ -109,6 +110,11 @@ def _ended(board: Board) -> str:
             f"It ended: {outcome.words}, its {outcome.how} sealed to {board.analyst}. That says how many patients "
             "stand behind it; no transcript does."
         )
+    if outcome.how == "complaint":
+        return (
+            f"It was ended by a complaint: {outcome.words}. The fault is with {outcome.by} or {outcome.about}; no "
+            "transcript shows with whom of the two."
+        )
     return f"It was ended by {outcome.by} ({outcome.how}): {outcome.words}"
 
 
@@ -161,10 +167,14 @@ def _study_document(one: StudyAudit) -> dict[str, Any]:
             }
             for release in one.releases
         ],
-        "outcome": {"how": outcome.how, "by": outcome.by, "words": outcome.words} if outcome else None,
+        "outcome": _outcome_document(outcome) if outcome else None,
         "unfinished": unfinished(board),
         "findings": [
             {"rule": finding.rule, "party": finding.party, "where": finding.where, "words": finding.words}
             for finding in one.findings
         ],
     }
+
+
+def _outcome_document(outcome: Outcome) -> dict[str, Any]:
+    return {"how": outcome.how, "by": outcome.by, "about": outcome.about or None, "words": outcome.words}

@@ -22,6 +22,7 @@ from protocols.reference.primitives import COMPACT, PRECISE, H, Profile, Refused
 PROFILES = {"compact": COMPACT, "precise": PRECISE}
 RUNNING = ("approval", "dealing", "acknowledgement", "cohort", "contribution", "opening")
 PHASES = ("invitation", *RUNNING, "ended")
+DEALT = ("acknowledgement", "cohort", "contribution", "opening")
 # Who may send a kind, in which phases; and whether it is also taken, without effect, after them.
 PLACES = {
     "invitation": ("analyst", ("invitation",), False),
@@ -29,7 +30,7 @@ PLACES = {
     "dealing": ("aggregator", ("approval",), False),
     "deal": ("contributor", ("dealing",), False),
     "acknowledgement": ("keyholder", ("acknowledgement",), True),
-    "complaint": ("keyholder", ("acknowledgement",), False),
+    "complaint": ("keyholder", DEALT, False),
     "proposal": ("aggregator", ("acknowledgement",), False),
     "cohort": ("contributor", ("cohort",), False),
     "contribution": ("contributor", ("contribution",), False),
@@ -380,6 +381,10 @@ class Record:
             self.phase = "ended"
 
     def take_complaint(self, message: Message) -> None:
+        if message.sender not in self.dealt or message.content["dealer"] not in self.contributors:
+            self.contrary(message, "a complaint about a key that was not dealt to it")
+        if message.sender in self.said["acknowledgement"]:
+            self.unfit(message, "a complaint about a key that it acknowledged")
         self.phase = "ended"
 
     def take_refusal(self, message: Message) -> None:

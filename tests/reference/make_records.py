@@ -136,6 +136,7 @@ def cases() -> tuple[Records, list[tuple[str, list[Entry], Expected]]]:
         m.Message(honest.message.body, honest.message.content, _by("orebro", honest.message), b""), (vector,)
     )
     malformed = b"\xff" * (len(vector) - 1) + b"\0"
+    slow, whole = r.place("acknowledgement", "orebro"), list(r.log)
     unanswered = [entry for entry in r.log if entry.message.body.kind != "answer"]
     exchanged = [*r.log[:opening], r.log[opening + 1], r.log[opening]]
     changes: list[tuple[str, list[Entry], str, str]] = [
@@ -176,6 +177,11 @@ def cases() -> tuple[Records, list[tuple[str, list[Entry], Expected]]]:
         ("a second answer to one question", r.after(answer, answered), "message", "halland"),
         ("a check value of a wrong length", r.until(check, r.signed(check, value=value + bytes(24))),
             "message", "kronoberg"),
+        ("a complaint about a key that was acknowledged",
+            r.after(proposal, m.Complaint(dealer="orebro", words="wrong"), "halland"), "message", "halland"),
+        ("a complaint about who dealt nothing",
+            r.after(slow - 1, m.Complaint(dealer="analyst", words="wrong"), "orebro"),
+            "message", f"orebro or {AGGREGATOR}"),
         ("a deal with a hash too few", r.until(deal, r.signed(deal, hashes=hashes[:-1])),
             "message", f"halland or {AGGREGATOR}"),
         ("a deal for other keyholders", r.until(deal, r.signed(deal, sealed={})),
@@ -195,8 +201,15 @@ def cases() -> tuple[Records, list[tuple[str, list[Entry], Expected]]]:
         ("a message left out", [entry for i, entry in enumerate(r.log) if i != deal], "message", AGGREGATOR),
         ("two messages in the other order", exchanged, "message", AGGREGATOR),
     ]  # fmt: skip
-    good: tuple[str, list[Entry], Expected] = ("a whole round", list(r.log), [])
-    return r, [good, *((name, record, [[rule, party]]) for name, record, rule, party in changes)]
+    # Orebro was slow: the proposal is without it.
+    two = dict([*proposed.acknowledgements.items()][:2])
+    r.log[slow:] = [r.signed(proposal, acknowledgements=two)]
+    complained = r.after(slow, m.Complaint(dealer="halland", words="the seeds do not match their hashes"), "orebro")
+    good: list[tuple[str, list[Entry], Expected]] = [
+        ("a whole round", whole, []),
+        ("a complaint after the proposal", complained, []),
+    ]
+    return r, [*good, *((name, record, [[rule, party]]) for name, record, rule, party in changes)]
 
 
 def _by(signer: str, message: m.Message) -> bytes:
