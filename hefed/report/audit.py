@@ -116,8 +116,8 @@ def _behind(one: StudyAudit, proof: tuple[str, Proof] | None) -> str:
     if proof is not None and (counts := proof[1].counts) is not None:
         how = "the sum that counts them is in it" if proof[1].reader.is_full else "each reader signed it"
         return (
-            f"Behind these stand {counted(counts.patients, 'patient')} of all regions together, {counts.events} of "
-            f"them with an event. {proof[0]} proves it: {how}."
+            f"By the regions' own counts {counted(counts.patients, 'patient')} of all of them together stand behind "
+            f"these, {counts.events} with an event. {proof[0]} proves it: {how}."
         )
     why = "How many patients stand behind these no transcript tells, since none holds anything that was opened"
     if proof is not None:

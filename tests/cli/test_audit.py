@@ -42,8 +42,8 @@ def test_the_audit_says_what_was_released_to_whom(out: Path) -> None:
     assert "Released, to halland, kronoberg, orebro only: 11 sums, from " in said
     assert (
         "The known answer, round 0, is of made-up numbers; the rest is over the patients of halland, kronoberg, orebro "
-        "together. Behind these stand 299 patients of all regions together, 96 of them with an event. result.hefed "
-        "proves it: the sum that counts them is in it."
+        "together. By the regions' own counts 299 patients of all of them together stand behind these, 96 with an "
+        "event. result.hefed proves it: the sum that counts them is in it."
     ) in said
     assert "All is well: every rule that can be checked from outside was kept." in said
     assert max(map(len, ended.out.splitlines())) <= 80

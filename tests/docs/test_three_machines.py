@@ -248,7 +248,7 @@ def test_a_study_from_the_page_gives_the_answer_of_r_to_the_analyst_alone(machin
     assert machines.run(written, "halland").strip() == "full.hefed"
     assert machines.run(published, "halland").strip() == "published.hefed"
     said = " ".join(machines.run(audit + " published.hefed", "halland").split())
-    assert f"Behind these stand {cox_reference()['n']} patients of all regions together" in said
+    assert f"{cox_reference()['n']} patients of all of them together stand behind these" in said
     coefficient = f"{rows[0]['estimate']: .6g}"
     for line in (verify_full, verify_published):
         said = " ".join(machines.run(line, "halland").split())

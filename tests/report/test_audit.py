@@ -66,7 +66,10 @@ def test_a_complaint_names_who_complains_and_the_dealer(phase: Phase, tmp_path: 
 # --- How many patients stand behind it ------------------------------------------------------------
 
 ALONE = "How many patients stand behind these no transcript tells, since none holds anything that was opened"
-TOLD = "Behind these stand 299 patients of all regions together, 96 of them with an event. file 1 proves it: "
+TOLD = (
+    "By the regions' own counts 299 patients of all of them together stand behind these, 96 with an event. "
+    "file 1 proves it: "
+)
 
 
 @pytest.fixture(scope="module")
