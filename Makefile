@@ -30,8 +30,9 @@ test: $(READY)
 
 # Kernels are compiled anew: what makes their instructions runs only while they are compiled. Without the tests that draw
 # their examples, so that no line is reached by luck; without those whose work is done by other processes.
-COVERING := tests/crypto tests/protocol tests/reference/test_differential.py $(wildcard tests/attacks) \
-	--ignore tests/crypto/test_machines.py --deselect tests/crypto/test_compiling.py::test_of_three_processes_one_compiles
+COVERING := tests/crypto tests/protocol tests/reference/test_differential.py tests/reference/test_records.py \
+	$(wildcard tests/attacks) --ignore tests/crypto/test_machines.py \
+	--deselect tests/crypto/test_compiling.py::test_of_three_processes_one_compiles
 coverage: $(READY)
 	made=$$(mktemp -d) && trap 'rm -rf "$$made"' EXIT && export NUMBA_CACHE_DIR="$$made" COVERAGE_FILE="$$made/coverage" \
 		&& $(VENV)/bin/python -m coverage run -m pytest -m 'not hypothesis' $(COVERING) \

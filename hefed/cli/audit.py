@@ -30,27 +30,31 @@ def transcript(
 
 @app.command()
 def audit(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Transcripts, or folders of them.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Transcripts and results, or folders of them.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="For programs: one JSON object.")] = False,
 ) -> None:
     """Verify transcripts of one or several parties, and say what was released to whom. Needs no secret.
+
+    How many patients stand behind it is told where a result's file is among them.
 
     Exit code 0 only when every rule that can be checked from outside was kept.
     """
     import json
 
+    from hefed.node.proof import audit as audit_of
     from hefed.node.transcripts import opened
-    from hefed.protocol.audit import audit as audit_of
     from hefed.report.audit import document, print_audit
     from hefed.report.table import console
 
-    with mendable(), opened(paths) as transcripts, console(stderr=True).status("reading transcripts ..."):
-        audits = audit_of(transcripts)
+    with mendable(), opened(paths) as files, console(stderr=True).status("reading transcripts ..."):
+        audited = audit_of(files)
     if as_json:
-        print(json.dumps(document(audits)))
+        print(json.dumps(document(audited)))
     else:
-        print_audit(audits, console())
-    if any(one.findings for one in audits):
+        print_audit(audited, console())
+    if any(one.findings for one in audited.studies):
         raise typer.Exit(EXIT_FAILED)
 
 

@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 import hefed
 from hefed.crypto.errors import CryptoError
 from hefed.crypto.hashing import tagged_hash
@@ -20,8 +22,10 @@ from hefed.node.files import new_file
 from hefed.node.following import coefficients
 from hefed.node.history import History
 from hefed.node.home import Home
-from hefed.node.transcripts import Sign, head_of
+from hefed.node.transcripts import RESULT as SUFFIX
+from hefed.node.transcripts import Opened, Sign, head_of
 from hefed.node.work import ModelWork, fit_of, result_line
+from hefed.protocol import audit as protocol_audit
 from hefed.protocol import codec
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
@@ -37,8 +41,8 @@ from hefed.protocol.ports import DeclinedError, Finding
 from hefed.protocol.record import RoundRecord
 from hefed.protocol.result_file import ResultReader, ResultWriter
 from hefed.protocol.transcript import Head
+from hefed.statistics.columns import Means
 
-SUFFIX = ".hefed"
 PACKAGES = ("cryptography", "numba", "numpy", "tenseal")
 
 
@@ -50,12 +54,23 @@ class NotProvedError(Exception):
     """A result that does not follow from what is in its file; the words name whose message or file is at fault."""
 
 
+@dataclass(frozen=True)
+class Counts:
+    """Of all regions together."""
+
+    patients: int
+    events: int
+
+
 @dataclass
 class Proof:
-    """What a result's file shows. `taken` is what it leaves to the word of regions."""
+    """What a result's file shows. `taken` is what it leaves to the word of regions; `counts` is None where the file
+    does not tell.
+    """
 
     reader: ResultReader
     board: Board
+    counts: Counts | None
     proved: list[str]
     taken: list[str]
 
@@ -65,13 +80,41 @@ def verify(file: BinaryIO) -> Proof:
     try:
         reader = ResultReader(file)
         board, sums = _followed(reader)
-        if reader.is_full:
-            _verify_full(reader, board, sums)
-        else:
-            _verify_published(reader, board, sums)
+        counts = (_verify_full if reader.is_full else _verify_published)(reader, board, sums)
     except (ProtocolError, CryptoError, DeclinedError) as error:
         raise NotProvedError(str(error)) from error
-    return Proof(reader, board, _proved(reader, board), _taken(reader, board))
+    return Proof(reader, board, counts, _proved(reader, board), _taken(reader, board))
+
+
+@dataclass(frozen=True)
+class Audited:
+    """An audit, and by study what a result's file among the audited ones proves."""
+
+    studies: list[protocol_audit.StudyAudit]
+    proofs: dict[bytes, tuple[str, Proof]]
+    """With the file's name; of several files one that tells how many patients there are, if any does."""
+
+
+def audit(files: Sequence[Opened]) -> Audited:
+    """The audit of transcripts, with the results' files among them verified; one that is not proved is a finding."""
+    found = Audited(protocol_audit.audit((one.name, one.reader) for one in files), {})
+    by_study = {one.study: one for one in found.studies}
+    for one in files:
+        if not isinstance(one.reader, ResultReader):
+            continue
+        study = by_study[one.reader.head.study]
+        one.file.seek(0)
+        try:
+            proof = verify(one.file)
+        except NotProvedError as error:
+            if not any(shown.findings for shown in study.replayed if shown.name == one.name):
+                words = f"this result is not proved: {error}"
+                study.findings.append(protocol_audit.Finding("result", one.reader.head.party, one.name, words))
+            continue
+        known = found.proofs.get(study.study)
+        if known is None or known[1].counts is None:
+            found.proofs[study.study] = one.name, proof
+    return found
 
 
 Sums = Mapping[int, Sequence[bytes]]
@@ -105,6 +148,7 @@ class _Again:
     """What comes of a study's opened sums."""
 
     finding: Finding
+    counts: Counts | None
     decided: bytes
     last: bytes
     decisions: bytes
@@ -113,7 +157,7 @@ class _Again:
 def _taken_again(board: Board, sums: Sums, opened: Sequence[bytes]) -> _Again:
     """Every step once more, from the opened sums: labels, V, decisions and result. Raises NotProvedError."""
     work = ModelWork("whoever verifies", board, None)
-    rounds = OpenedRounds("whoever verifies", board, work)
+    rounds, counts = OpenedRounds("whoever verifies", board, work), None
     for record, packed in zip(board.rounds, opened, strict=False):
         label = rounds.label()
         if label.digest != record.first.label:
@@ -123,10 +167,12 @@ def _taken_again(board: Board, sums: Sums, opened: Sequence[bytes]) -> _Again:
             )
         opening = Opening(board.precision, label)
         values = rounds.decoded(opening.open_again(packed), label)
+        if label.purpose == Means.purpose:
+            counts = Counts(*np.rint(values[:2]).astype(int).tolist())
         rounds.go_on(record, label, values, opening.digest, _checks(board, record, sums))
     if work.vector() is not None:
         raise NotProvedError("with these sums the model is not finished")
-    return _Again(work.finding(), rounds.decided, rounds.previous, rounds.decisions_digest())
+    return _Again(work.finding(), counts, rounds.decided, rounds.previous, rounds.decisions_digest())
 
 
 def _checks(board: Board, record: RoundRecord, sums: Sums) -> list[bytes]:
@@ -134,21 +180,23 @@ def _checks(board: Board, record: RoundRecord, sums: Sums) -> list[bytes]:
     return verified_checks(board.profile, record, total, gone)
 
 
-def _verify_full(reader: ResultReader, board: Board, sums: Sums) -> None:
+def _verify_full(reader: ResultReader, board: Board, sums: Sums) -> Counts | None:
     again = _taken_again(board, sums, reader.opened)
     _compare(board, again.last, again.decisions)
     if codec.encode(again.finding.document) != codec.encode(reader.document):
         raise NotProvedError("the sums lead to another result than the file's")
     if again.decided != reader.decided:
         raise NotProvedError("the file's hash of the earlier decisions is not theirs")
+    return again.counts
 
 
-def _verify_published(reader: ResultReader, board: Board, sums: Sums) -> None:
+def _verify_published(reader: ResultReader, board: Board, sums: Sums) -> Counts | None:
     """The last V and the hash of the decisions, from the hash of the last sum; every sum by its check values."""
     opened = reader.hashed or b""
     checks = [_checks(board, record, sums) for record in board.rounds[: len(sums)]]
     last = round_digest(board.rounds[len(sums) - 1], checks[-1], opened)
     _compare(board, last, joined_decisions(reader.decided, decision_salt(opened), _last_decision(reader, board)))
+    return Counts(reader.document["n"], reader.document["events"]) if reader.outcome == "result" else None
 
 
 def _last_decision(reader: ResultReader, board: Board) -> str:

@@ -1,11 +1,13 @@
-"""Transcripts: what a member kept of a study, written into a file that it signs; and files to be audited.
+"""Transcripts: what a member kept of a study, written into a file that it signs; and the files of an audit.
 
 Relies on `history` for reading a home's state while its process runs, and on `protocol.transcript` for the form.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from hefed.node.errors import NodeError
 from hefed.node.federation import shown
@@ -14,10 +16,12 @@ from hefed.node.history import History
 from hefed.node.home import Home
 from hefed.protocol import messages as m
 from hefed.protocol.errors import ProtocolError
+from hefed.protocol.result_file import ResultReader
 from hefed.protocol.roster import Roster
 from hefed.protocol.transcript import Head, TranscriptReader, TranscriptWriter
 
 SUFFIX = ".transcript"
+RESULT = ".hefed"
 FOLDER = "transcripts"
 """Where `hefed simulate` leaves one file a party."""
 
@@ -95,23 +99,34 @@ def write_all(folder: Path, homes: Mapping[str, tuple[Path, Sign]], study: bytes
             write_transcript(state, Head(name, study, roster), sign, folder / f"{name}{SUFFIX}")
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A file to be audited, with its name for people: a transcript, or a result's file, which has a record too."""
+
+    name: str
+    file: BinaryIO
+    reader: TranscriptReader
+
+
 @contextmanager
-def opened(paths: Sequence[Path]) -> Iterator[list[tuple[str, TranscriptReader]]]:
-    """The transcripts in these files and folders, each with a name for people. Raises NodeError when there is none, or
-    one that does not begin as a transcript does.
+def opened(paths: Sequence[Path]) -> Iterator[list[Opened]]:
+    """The transcripts and results in these files and folders. Raises NodeError when there is none, or one that does not
+    begin as it must.
     """
     with ExitStack() as stack:
-        readers = []
+        files = []
         for path in _files(paths):
             try:
                 file = stack.enter_context(open(path, "rb"))
             except OSError as error:
                 raise NodeError(f"{shown(path)} cannot be read: {_reason(error)}; check the name") from error
             try:
-                readers.append((path.name, TranscriptReader(file)))
+                reader = ResultReader(file) if path.suffix == RESULT else TranscriptReader(file)
             except ProtocolError as error:
-                raise NodeError(f"{shown(path)} is no transcript: {error}; ask for the file again") from error
-        yield readers
+                what = "result" if path.suffix == RESULT else "transcript"
+                raise NodeError(f"{shown(path)} is no {what}: {error}; ask for the file again") from error
+            files.append(Opened(path.name, file, reader))
+        yield files
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
@@ -120,9 +135,12 @@ def _files(paths: Sequence[Path]) -> list[Path]:
         if not path.is_dir():
             files.append(path)
             continue
-        there = sorted([*path.glob(f"*{SUFFIX}"), *path.glob(f"{FOLDER}/*{SUFFIX}")])
+        patterns = f"*{SUFFIX}", f"{FOLDER}/*{SUFFIX}", f"*{RESULT}"
+        there = [found for pattern in patterns for found in sorted(path.glob(pattern))]
         if not there:
-            raise NodeError(f"no file in {shown(path)} ends in {SUFFIX}; name transcripts, or a folder of them")
+            raise NodeError(
+                f"no file in {shown(path)} ends in {SUFFIX} or {RESULT}; name transcripts, or a folder of them"
+            )
         files += there
     return files
 

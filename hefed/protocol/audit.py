@@ -34,7 +34,7 @@ class Finding:
     """A broken rule, and the party that it names."""
 
     rule: str
-    """A short name: transcript, message, sum, check value, label, relay, signature."""
+    """A short name: transcript, message, sum, check value, label, relay, signature; result, of a result's file."""
     party: str
     """Or several, with "or" between them, where it may be any of them."""
     where: str
@@ -65,10 +65,11 @@ class Release:
 
 @dataclass
 class Replayed:
-    """What one transcript showed."""
+    """What one transcript, or the record in a result's file, showed."""
 
     name: str
     party: str
+    format: str
     roster: Roster
     study: bytes
     board: Board
@@ -133,7 +134,7 @@ class _Replay:
     def __init__(self, name: str, reader: TranscriptReader) -> None:
         head = reader.head
         self._reader = reader
-        self._seen = Replayed(name, head.party, head.roster, head.study, Board(head.roster, head.study))
+        self._seen = Replayed(name, head.party, reader.format, head.roster, head.study, Board(head.roster, head.study))
         self._board = self._seen.board
         self._sum: RunningSum | None = None
         self._total: bytes | None = None
@@ -160,7 +161,7 @@ class _Replay:
             seen.unrecorded, seen.whole = tuple(self._reader.unrecorded), True
             self._look_at_unrecorded()
         except TranscriptError as error:
-            self._find("transcript", seen.party, len(seen.digests), f"this transcript is not as it was signed: {error}")
+            self._find("transcript", seen.party, len(seen.digests), f"this file is not as it was signed: {error}")
         return seen
 
     def _find(self, rule: str, party: str, number: int, words: str) -> None:

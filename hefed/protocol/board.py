@@ -310,8 +310,13 @@ class Board:
         return False
 
     def _on_complaint(self, message: Message, content: m.Complaint) -> bool:
-        words = f"{message.sender} complains about the key that {content.dealer} dealt: {content.words}"
-        self.outcome = Outcome("complaint", message.sender, words)
+        name, dealer = message.sender, content.dealer
+        if name not in self.dealt_keyholders or dealer not in self.deals:
+            raise ProtocolError(f"{name} complains about a key that was not dealt to it")
+        if name in self.acknowledgements:
+            raise UnfitError(f"{name} complains about a key that it acknowledged before; {name} is at fault")
+        words = f"{name} complains about the key that {dealer} dealt: {content.words}"
+        self.outcome = Outcome("complaint", name, words, about=dealer)
         return True
 
     def _on_proposal(self, message: Message, content: m.Proposal) -> bool:

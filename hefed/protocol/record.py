@@ -44,10 +44,11 @@ class RoundRecord:
 @dataclass(frozen=True)
 class Outcome:
     """How a study ended: `result` or `error` by the readers' agreement, `refusal` or `complaint` by a member, `end`
-    by the aggregator.
+    by the aggregator. `missing` names whom that waited for, `about` the dealer that a complaint is about.
     """
 
     how: Literal["result", "error", "refusal", "complaint", "end"]
     by: str
     words: str
     missing: tuple[str, ...] = ()
+    about: str = ""

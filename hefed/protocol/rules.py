@@ -20,6 +20,8 @@ class Phase(StrEnum):
 
 Party = Literal["analyst", "aggregator", "member", "contributor", "keyholder", "reader"]
 RUNNING = tuple(phase for phase in Phase if phase not in (Phase.INVITATION, Phase.ENDED))
+DEALT = RUNNING[RUNNING.index(Phase.ACKNOWLEDGEMENT) :]
+"""Those in which every contributor has dealt."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ RULES: dict[str, Rule] = {
         Rule("dealing",         "aggregator",  (P.APPROVAL,),               P.DEALING),
         Rule("deal",            "contributor", (P.DEALING,),                P.ACKNOWLEDGEMENT),
         Rule("acknowledgement", "keyholder",   (P.ACKNOWLEDGEMENT,),        None,                       late=True),
-        Rule("complaint",       "keyholder",   (P.ACKNOWLEDGEMENT,),        P.ENDED),
+        Rule("complaint",       "keyholder",   DEALT,                       P.ENDED),
         Rule("proposal",        "aggregator",  (P.ACKNOWLEDGEMENT,),        P.COHORT),
         Rule("cohort",          "contributor", (P.COHORT,),                 P.CONTRIBUTION),
         Rule("contribution",    "contributor", (P.CONTRIBUTION,)),

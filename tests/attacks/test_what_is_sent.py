@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from hefed.crypto import kernels, packing
 from hefed.crypto import keys as keys_module
-from hefed.crypto import packing
 from hefed.node.work import ModelWork
 from hefed.protocol import contributor as contributor_module
 from hefed.protocol import keyholder as keyholder_module
@@ -248,21 +248,61 @@ def test_a_shifted_contribution_is_a_lie_about_ones_own_patients_and_nothing_not
     require_one_patient_more(seen)
 
 
-def test_a_region_whose_numbers_are_not_finite_sends_none_of_them(
-    small_study: Study, monkeypatch: pytest.MonkeyPatch
-) -> None:
+BAD = (np.nan, np.inf, -np.inf)
+
+
+def giving_in_round_2(patch: pytest.MonkeyPatch, bad: float) -> None:
+    """The first number of orebro, that of its patients, is such a one there."""
     honest = ModelWork.contribution
-    for bad in (np.nan, np.inf, -np.inf):
-        with monkeypatch.context() as patch:
-            patch.setattr(
-                ModelWork,
-                "contribution",
-                lambda self, bad=bad: np.full_like(honest(self), bad) if self._name == "orebro" else honest(self),
-            )
-            federation = Federation(small_study)
-            federation.run()
-        assert "outside" in refusals(federation)["orebro"]
-        assert "contribution 1" not in federation.parties["orebro"].sent
+
+    def give(self: ModelWork) -> Any:
+        values = honest(self)
+        if (self._name, self._board.round.number) == ("orebro", 2):
+            values = np.concatenate([[bad], values[1:]])
+        return values
+
+    patch.setattr(ModelWork, "contribution", give)
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_region_whose_numbers_are_not_finite_sends_none_of_them(
+    bad: float, small_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    giving_in_round_2(monkeypatch, bad)
+    federation = Federation(small_study)
+    federation.run()
+    assert "outside" in refusals(federation)["orebro"]
+    assert "contribution 2" not in federation.parties["orebro"].sent
+    assert set(opened(federation).values()) == {2}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_control_where_nobody_looks_at_values_a_number_that_is_none_makes_any_sum_and_nobody_is_named(
+    bad: float, small_study: Study, monkeypatch: pytest.MonkeyPatch, seen: Seen
+) -> None:
+    """What is encrypted then lacks its mask at that place, so the sum there is uniform modulo Q: within the range of
+    right sums in three of four studies, in which all readers take it for the number of patients and go on.
+    """
+    encode = kernels.encode
+    monkeypatch.setattr(kernels, "encode", lambda *given: min(0, encode(*given)))
+    giving_in_round_2(monkeypatch, bad)
+    wrong = []
+    for _ in range(24):
+        seen.given.clear()
+        seen.opened.clear()
+        federation = Federation(small_study)
+        federation.run(until=lambda one: len(one.board.rounds) > 3)
+        assert "orebro" not in refusals(federation) or "opened integer 0" in refusals(federation)["orebro"]
+        if all(len(seen.opened[name]) > 1 for name in REGIONS):
+            right = np.sum([seen.given[name][1] for name in REGIONS], axis=0)
+            errors = [seen.opened[name][1] - right for name in REGIONS]
+            assert all(np.array_equal(error, errors[0]) for error in errors)
+            assert np.abs(errors[0][1:]).max() < 1e-6
+            wrong.append(errors[0][0])
+        if len(wrong) == 2:
+            break
+    first, second = wrong
+    assert min(abs(first), abs(second), abs(first - second)) > 1e-6
 
 
 # --- The sum ------------------------------------------------------------------------------------------

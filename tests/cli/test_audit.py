@@ -39,7 +39,12 @@ def test_the_audit_says_what_was_released_to_whom(out: Path) -> None:
     assert (ended.code, ended.err) == (0, "")
     said = " ".join(ended.out.split())
     assert "Transcript of aggregator: 139 messages, signed, whole" in said
-    assert "Released, to halland, kronoberg, orebro only: 11 sums, each over the patients of halland, kronoberg" in said
+    assert "Released, to halland, kronoberg, orebro only: 11 sums, from " in said
+    assert (
+        "The known answer, round 0, is of made-up numbers; the rest is over the patients of halland, kronoberg, orebro "
+        "together. By the regions' own counts 299 patients of all of them together stand behind these, 96 with an "
+        "event. result.hefed proves it: the sum that counts them is in it."
+    ) in said
     assert "All is well: every rule that can be checked from outside was kept." in said
     assert max(map(len, ended.out.splitlines())) <= 80
 
@@ -48,10 +53,25 @@ def test_programs_get_the_same(out: Path) -> None:
     code, document = audited(out)
     (study,) = document["studies"]
     assert (code, document["ok"], study["findings"], study["unfinished"]) == (0, True, [], None)
-    assert [one["party"] for one in study["transcripts"]] == sorted(PARTIES)
+    assert [one["party"] for one in study["transcripts"]] == [*sorted(PARTIES), "halland"]
+    assert [one["form"] for one in study["transcripts"]] == ["transcript"] * len(PARTIES) + ["result"]
+    assert (study["patients"]["number"], study["patients"]["events"]) == (299, 96)
+    assert study["patients"]["proved_by"] == "result.hefed"
     assert [one["round"] for one in study["releases"]] == list(range(11))
     assert all(one["verified"] == "added" and one["checked_again"] == list(REGIONS) for one in study["releases"])
     assert study["outcome"]["how"] == "result"
+
+
+def test_transcripts_alone_tell_no_number_of_patients_and_say_what_does(out: Path) -> None:
+    ended = hefed("audit", out / "transcripts")
+    assert (ended.code, ended.err) == (0, "")
+    assert (
+        "How many patients stand behind these no transcript tells, since none holds anything that was opened. A "
+        "result's file does; name one too: hefed audit PATH... FILE.hefed."
+    ) in " ".join(ended.out.split())
+    assert audited(out / "transcripts")[1]["studies"][0]["patients"]["number"] is None
+    code, document = audited(out / "transcripts" / "aggregator.transcript", out / "result.hefed")
+    assert (code, document["studies"][0]["patients"]["number"]) == (0, 299)
 
 
 def test_one_regions_transcript_alone_is_audited_too(out: Path) -> None:
@@ -82,7 +102,10 @@ def test_an_altered_transcript_names_its_party(out: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda path: path.mkdir(), "no file in {} ends in .transcript; name transcripts, or a folder of them"),
+        (
+            lambda path: path.mkdir(),
+            "no file in {} ends in .transcript or .hefed; name transcripts, or a folder of them",
+        ),
         (
             lambda path: path.write_bytes(b"hello, world"),
             "{} is no transcript: frame 1 cannot be as its party wrote it",

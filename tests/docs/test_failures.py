@@ -3,6 +3,7 @@ the words that name who is at fault, and what stands beside it is taken.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,16 @@ from hefed.protocol import contributor as contributor_module
 from hefed.protocol import known_answer
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
-from hefed.protocol.coordinator import Entry, give_up
+from hefed.protocol.contexts import deal_context
+from hefed.protocol.coordinator import Entry
 from hefed.protocol.errors import EquivocationError, ProtocolError
 from hefed.protocol.ports import Outgoing
 from hefed.protocol.rules import Phase
+from hefed.protocol.sealing import seal
 from hefed.study import Study
+from tests.attacks.cheating import replace, resigned
 from tests.protocol.conftest import study_file
-from tests.protocol.federation import NOW, Federation
+from tests.protocol.federation import Federation
 
 
 @pytest.fixture(scope="module")
@@ -81,17 +85,61 @@ def test_a_cohort_without_the_contributors_own_approval_or_deal_is_not_signed(fi
             sign(*own)
 
 
-def test_a_complaint_after_the_proposal_ends_the_study_with_its_senders_name(study: Study) -> None:
+def dealt_wrongly(study: Study) -> Federation:
+    """Orebro sealed other seeds to university than those that it signed, and university is away when it finds out."""
     federation = Federation(study)
-    federation.run(until=lambda running: running.board.phase is Phase.COHORT)
-    coordinator = federation.coordinator
-    late = said(federation, coordinator.board, "university", m.Complaint(dealer="orebro", words="wrong"))
-    with pytest.raises(ProtocolError, match=r"'complaint' of university came in phase .*, where it has no place") as no:
-        coordinator.receive(late.envelope, (), NOW, federation.present)
-    give_up(coordinator, no.value, NOW)
-    assert coordinator.board.outcome is not None
-    assert coordinator.board.outcome.how == "end"
-    assert "'complaint' of university" in coordinator.board.outcome.words
+
+    def change(outgoing: Outgoing) -> Outgoing:
+        content = outgoing.message.content
+        assert isinstance(content, m.Deal)
+        public = federation.board.approval("university").dealing_keys["orebro"]
+        wrong = seal(bytes(32 * 3), public, deal_context(federation.submission.study, "orebro", "university"))
+        return resigned(
+            federation, outgoing, content.model_copy(update={"sealed": content.sealed | {"university": wrong}})
+        )
+
+    replace(federation, "orebro", {"deal": change})
+    federation.leave_at("university", "acknowledgement")
+    return federation
+
+
+@pytest.mark.parametrize("until", [Phase.COHORT, Phase.CONTRIBUTION, Phase.OPENING])
+def test_a_complaint_after_the_proposal_ends_the_study_with_both_names(until: Phase, study: Study) -> None:
+    federation = dealt_wrongly(study)
+    federation.run()
+    federation.now += study.limits.wait + 1  # for university, which can be spared
+    federation.run([], until=lambda running: running.board.phase is until)
+    assert federation.board.proposal is not None
+    assert "university" not in federation.board.proposal.acknowledgements
+    federation.come_back("university")
+    outcome = federation.coordinator.board.outcome
+    assert outcome is not None
+    assert (outcome.how, outcome.by, outcome.about) == ("complaint", "university", "orebro")
+    assert outcome.words.startswith("university complains about the key that orebro dealt: ")
+    assert all(party.machine.board.outcome == outcome for party in federation.parties.values())
+    assert all(party.machine.ended for party in federation.parties.values())
+
+
+def test_who_acknowledged_a_deal_cannot_complain_about_it(finished: Federation) -> None:
+    board = board_after(finished, is_kind("proposal"))
+    late = said(finished, board, "university", m.Complaint(dealer="orebro", words="wrong"))
+    with pytest.raises(ProtocolError, match="that it acknowledged before; university is at fault"):
+        board.post(late)
+
+
+def test_a_complaint_is_about_a_key_that_was_dealt_to_who_complains(tmp_path: Path) -> None:
+    federation = Federation(study_file(tmp_path / "study.toml"))
+    federation.leave_at("university", "approval")
+    federation.run()
+    federation.now += federation.study.limits.wait + 1
+    federation.run([], until=lambda running: running.board.phase is Phase.ACKNOWLEDGEMENT)
+    assert federation.board.dealt_keyholders == ("halland", "kronoberg", "orebro")
+    for sender, dealer in (("university", "orebro"), ("orebro", "university")):
+        wrong = said(federation, federation.board, sender, m.Complaint(dealer=dealer, words="wrong"))
+        with pytest.raises(ProtocolError, match=f"{sender} complains about a key that was not dealt to it"):
+            federation.board.post(wrong)
+    federation.board.post(said(federation, federation.board, "orebro", m.Complaint(dealer="halland", words="wrong")))
+    assert federation.board.phase is Phase.ENDED
 
 
 # --- Rounds ----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ import pytest
 from hefed.crypto.hashing import tagged_hash
 from hefed.crypto.label import Label
 from hefed.crypto.parameters import PROFILES
-from hefed.node import frames, handshake
 from hefed.protocol import codec
 from hefed.protocol.opened import LEAST_VALUES, padded
 from hefed.protocol.rules import Phase
@@ -130,7 +129,7 @@ def test_the_grammar_of_labels_refuses_what_no_round_has() -> None:
         assert not LABEL.fullmatch(text)
 
 
-# --- The cohort, and the headers of links ----------------------------------------------------------------------------
+# --- The cohort ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -155,23 +154,3 @@ def plain(value: object) -> object:
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, tuple) else value
-
-
-def test_greetings_and_headers_of_messages_fit_the_page_s_schema(federation: Federation) -> None:
-    roster, study = federation.roster, federation.submission.study
-    headers = (
-        (handshake.hello({study.hex(): 7}, roster), ()),
-        (handshake.hello({}, roster, only=True), ()),
-        (handshake.probe(roster), ()),
-        (handshake.welcome(2, {study.hex(): 0}, roster, 1.5), ()),
-        ({"type": "message", "study": study, "number": 3}, (b"envelope", b"")),
-        ({"type": "entry", "study": study, "number": 3}, (b"envelope", b"")),
-    )
-    for header, message in headers:
-        # Each by itself: of a choice, the checker takes an alternative with a group only when it is the first.
-        schema = pycddl.Schema(f"top = {header['type']}\n" + grammar("messages.md", "cddl"))
-        encoded = frames.parts_of((header, message))[0].bytes
-        schema.validate_cbor(encoded)
-        for other in (codec.decode(encoded) | {"more": 1}, codec.decode(encoded) | {"type": "beat"}):
-            with pytest.raises(pycddl.ValidationError):
-                schema.validate_cbor(codec.encode(other))

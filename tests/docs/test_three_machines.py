@@ -240,11 +240,15 @@ def test_a_study_from_the_page_gives_the_answer_of_r_to_the_analyst_alone(machin
     for member in ("halland", "aggregator"):
         assert machines.run(transcript, member).strip() == f"{member}.transcript"
     said = " ".join(machines.run(audit, "halland").split())
-    assert "11 sums, each over the patients of halland, kronoberg, orebro together" in said
+    assert "Released, to halland, kronoberg, orebro only: 11 sums, from " in said
+    assert "the rest is over the patients of halland, kronoberg, orebro together" in said
+    assert "name one too: hefed audit PATH... FILE.hefed" in said
     assert said.endswith("All is well: every rule that can be checked from outside was kept.")
     written, published, verify_full, verify_published = commands["A result that proves itself"]
     assert machines.run(written, "halland").strip() == "full.hefed"
     assert machines.run(published, "halland").strip() == "published.hefed"
+    said = " ".join(machines.run(audit + " published.hefed", "halland").split())
+    assert f"{cox_reference()['n']} patients of all of them together stand behind these" in said
     coefficient = f"{rows[0]['estimate']: .6g}"
     for line in (verify_full, verify_published):
         said = " ".join(machines.run(line, "halland").split())

@@ -132,8 +132,8 @@ def test_every_reader_has_the_same_sums(finished: Federation) -> None:
     assert list(kept[0]) == list(range(len(finished.board.rounds) - 1))
 
 
-@BOTH
-def test_an_error_that_all_readers_found_is_proved_too(published: bool, tmp_path: Path) -> None:
+def with_a_constant_column(tmp_path: Path) -> Federation:
+    """A federation whose study ends with an error that all readers find: one covariate is the same for all patients."""
     tables = {}
     for name in REGIONS:
         table = pd.read_csv(EXAMPLES / "heart-failure" / f"{name}.csv").assign(age=60)
@@ -141,6 +141,12 @@ def test_an_error_that_all_readers_found_is_proved_too(published: bool, tmp_path
         tables[name] = tmp_path / f"{name}.csv"
     federation = Federation(study_file(tmp_path / "study.toml", university=False), **tables)
     federation.run()
+    return federation
+
+
+@BOTH
+def test_an_error_that_all_readers_found_is_proved_too(published: bool, tmp_path: Path) -> None:
+    federation = with_a_constant_column(tmp_path)
     shown = verified(result_of(federation, published=published))
     assert shown.reader.outcome == "error"
     assert "age" in shown.reader.document["words"]

@@ -1,0 +1,61 @@
+"""Envelopes, as `protocols/messages.md` defines them: who signed what.
+
+NOT FOR PRODUCTION. Relies on `cbor.py`, `primitives.py`, the standard library and on `cryptography` for Ed25519; must
+not import hefed.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from protocols.reference import cbor
+from protocols.reference.primitives import H, enc
+
+
+class BreachError(Exception):
+    """A broken rule, and the party that it names; several with "or" between them where it may be any of them."""
+
+    def __init__(self, rule: str, parties: tuple[str, ...], reason: str) -> None:
+        self.rule, self.party = rule, " or ".join(dict.fromkeys(parties))
+        super().__init__(f"{rule}: {self.party}: {reason}")
+
+
+@dataclass(frozen=True)
+class Message:
+    sender: str
+    kind: str
+    study: bytes
+    previous: bytes
+    content: dict[str, Any]
+    bound: list[dict[str, Any]]
+    attachments: list[bytes]
+    digest: bytes
+
+
+def read(party: str, roster: dict[str, Any], envelope: bytes, attachments: list[bytes]) -> Message:
+    """
+    A message that `party` shows, whose signature holds under a roster, with the attachments that it binds.
+
+    Pre-conditions:
+
+        - the body has the form of `messages.cddl`
+    """
+    body_bytes, signature = cbor.decode(envelope)
+    body = cbor.decode(body_bytes)
+    identities = {member["name"]: member["identity"] for member in roster["members"]}
+    try:
+        key = Ed25519PublicKey.from_public_bytes(identities[body["sender"]])
+        key.verify(signature, enc("hefed/1 message", body_bytes))
+    except (KeyError, InvalidSignature):
+        raise BreachError("transcript", (party,), "a signature that is not its sender's") from None
+    if (body["version"], body["federation"]) != (2, roster["federation"]):
+        raise BreachError("transcript", (party,), "another version, or another federation")
+    bound = body["attachments"]
+    came = [{"sha256": hashlib.sha256(data).digest(), "size": len(data)} for data in attachments]
+    if bound != came:
+        raise BreachError("transcript", (party,), "an attachment that is not the one that was signed")
+    where = (body["study"], body["previous"], body["content"], bound, attachments)
+    return Message(body["sender"], body["kind"], *where, H("message", envelope))
