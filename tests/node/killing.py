@@ -308,14 +308,17 @@ def be_dishonest(what: str) -> None:
 
         ContributorPart.deal = spoilt_deal  # type: ignore[method-assign]
     else:
-        send = MemberLink.send
+        send_all = MemberLink.send_all
 
-        def spoilt_send(self: MemberLink, header: dict[str, Any], *frames: bytes) -> bool:
+        def spoilt(header: dict[str, Any], frames: tuple[Any, ...]) -> Link:
             if header["type"] == "message" and kind_and_round(frames[0])[0] == what:
                 frames = (frames[0][:-1] + bytes([frames[0][-1] ^ 1]), *frames[1:])
-            return send(self, header, *frames)
+            return header, frames
 
-        MemberLink.send = spoilt_send  # type: ignore[method-assign]
+        def spoilt_send_all(self: MemberLink, *messages: Link) -> bool:
+            return send_all(self, *(spoilt(*message) for message in messages))
+
+        MemberLink.send_all = spoilt_send_all  # type: ignore[method-assign]
 
 
 def run_analyst(folder: Path, study: Study) -> int:
