@@ -390,8 +390,7 @@ class Record:
     def take_refusal(self, message: Message) -> None:
         self.phase = "ended"
 
-    def take_end(self, message: Message) -> None:
-        self.phase = "ended"
+    take_end = take_refusal
 
     def once(self, message: Message) -> None:
         if message.sender in self.said[message.kind]:

@@ -23,6 +23,8 @@ FILE = Path(__file__).parents[2] / "protocols/vectors/records/round.json"
 AGGREGATOR = "aggregator"
 
 Expected = list[list[str]]
+Change = tuple[str, list[Entry], str, str]
+"""Name and record, and rule and party of what it breaks."""
 
 
 class Records:
@@ -67,15 +69,24 @@ class Records:
         """The record up to a place, and a message that follows on the last one of its sender, by default whose message
         is there.
         """
-        record = self.log[: at + 1]
-        sender = sender or self.log[at].message.sender
+        there = self.log[at]
+        attachments = there.attachments if content.kind == there.message.body.kind else ()
+        return self.follow(self.log[: at + 1], content, sender or there.message.sender, attachments)
+
+    def follow(
+        self,
+        record: Sequence[Entry],
+        content: m.Content,
+        sender: str,
+        attachments: tuple[bytes, ...] = (),
+        study: bytes | None = None,
+    ) -> list[Entry]:
+        """A record, and a message that follows on the last one of its sender there."""
         last = next((entry.message.digest for entry in reversed(record) if entry.message.sender == sender), m.ZERO_HASH)
-        body = self.log[at].message.body
-        attachments = self.log[at].attachments if content.kind == body.kind else ()
         message = IDENTITIES[sender].signer.sign(
             content,
-            federation=body.federation,
-            study=body.study,
+            federation=ROSTER.federation,
+            study=study or self.study,
             sender=sender,
             previous=last,
             attachments=attachments,
@@ -136,10 +147,10 @@ def cases() -> tuple[Records, list[tuple[str, list[Entry], Expected]]]:
         m.Message(honest.message.body, honest.message.content, _by("orebro", honest.message), b""), (vector,)
     )
     malformed = b"\xff" * (len(vector) - 1) + b"\0"
-    slow, whole = r.place("acknowledgement", "orebro"), list(r.log)
+    slow = r.place("acknowledgement", "orebro")
     unanswered = [entry for entry in r.log if entry.message.body.kind != "answer"]
     exchanged = [*r.log[:opening], r.log[opening + 1], r.log[opening]]
-    changes: list[tuple[str, list[Entry], str, str]] = [
+    changes: list[Change] = [
         ("a contribution that its keeper altered",
             r.until(contribution, Entry(honest.message, (flipped(vector),))), "transcript", AGGREGATOR),
         ("a malformed contribution", r.until(contribution, r.signed(contribution, (malformed,))), "message", "halland"),
@@ -202,14 +213,99 @@ def cases() -> tuple[Records, list[tuple[str, list[Entry], Expected]]]:
         ("two messages in the other order", exchanged, "message", AGGREGATOR),
     ]  # fmt: skip
     # Orebro was slow: the proposal is without it.
-    two = dict([*proposed.acknowledgements.items()][:2])
-    r.log[slow:] = [r.signed(proposal, acknowledgements=two)]
-    complained = r.after(slow, m.Complaint(dealer="halland", words="the seeds do not match their hashes"), "orebro")
+    two = m.Proposal(acknowledgements=dict([*proposed.acknowledgements.items()][:2]))
+    without = r.follow(r.log[:slow], two, AGGREGATOR)
+    complaint = m.Complaint(dealer="halland", words="the seeds do not match their hashes")
     good: list[tuple[str, list[Entry], Expected]] = [
-        ("a whole round", whole, []),
-        ("a complaint after the proposal", complained, []),
+        ("a whole round", r.log, []),
+        ("a sum without one check value", summed_without_orebro(r, vector=packed["orebro"]), []),
+        ("a complaint after the proposal", r.follow(without, complaint, "orebro"), []),
     ]
-    return r, [*good, *((name, record, [[rule, party]]) for name, record, rule, party in changes)]
+    bad = [*changes, *of_the_beginning(r), *of_the_end(r)]
+    return r, [*good, *((name, record, [[rule, party]]) for name, record, rule, party in bad)]
+
+
+def of_the_beginning(r: Records) -> list[Change]:
+    """Until keys are dealt."""
+    approval, deal, invitation = r.place("approval", "halland"), r.place("deal", "halland"), r.log[0].message.content
+    assert isinstance(invitation, m.Invitation)
+    approved, dealt = r.log[approval].message.content, r.log[deal].message.content
+    definition = invitation.definition
+    keyholders = [*definition["security"]["keyholders"], "analyst"]
+    security = {**definition["security"], "keyholders": sorted(keyholders)}
+    stranger = invitation.model_copy(update={"definition": {**definition, "security": security}})
+    return [
+        ("an invitation under another roster", [r.signed(0, roster=made("another roster"))], "message", AGGREGATOR),
+        ("an invitation to another study than it is sent as", [r.signed(0, nonce=made("another nonce"))],
+            "message", f"analyst or {AGGREGATOR}"),
+        ("an invitation that makes the analyst a keyholder",
+            r.follow([], stranger, "analyst", study=m.study_hash(stranger, "analyst")),
+            "message", f"analyst or {AGGREGATOR}"),
+        ("a record without its invitation", r.log[1:], "message", AGGREGATOR),
+        ("a message of another study",
+            r.follow(r.log[: approval + 1], m.Refusal(words="no"), "halland", study=made("another study")),
+            "message", AGGREGATOR),
+        ("a second approval", r.after(approval, approved), "message", "halland"),
+        ("a deal before anybody asked for it", r.after(approval, dealt, "halland"), "message", AGGREGATOR),
+        ("an acknowledgement of a keyholder that was not dealt to", acknowledged_by_whom_nobody_dealt_to(r),
+            "message", f"orebro or {AGGREGATOR}"),
+    ]  # fmt: skip
+
+
+def acknowledged_by_whom_nobody_dealt_to(r: Records) -> list[Entry]:
+    """Keys are dealt to halland and kronoberg, and orebro acknowledges them."""
+    two, dealing = ["halland", "kronoberg"], r.place("dealing")
+    record, deals = r.until(dealing, r.signed(dealing, keyholders=two)), {}
+    for at, entry in enumerate(r.log):
+        if isinstance(content := entry.message.content, m.Deal):
+            sealed = {name: content.sealed[name] for name in two}
+            record.append(r.signed(at, hashes=content.hashes[:2], sealed=sealed))
+            deals[entry.message.sender] = record[-1].message.digest
+    acknowledgement = r.log[r.place("acknowledgement", "orebro")].message.content
+    return r.follow(record, acknowledgement.model_copy(update={"deals": deals}), "orebro")
+
+
+def of_the_end(r: Records) -> list[Change]:
+    """Of a round, and of closing."""
+    contribution, cohort, answer = (r.place(kind, "halland") for kind in ("contribution", "cohort", "answer"))
+    opening, check, total = r.place("open"), r.place("check", "kronoberg"), r.place("sum")
+    asked, given, vector = r.log[opening].message.content, r.log[contribution].message.content, r.log[contribution]
+    closing = m.Closing(last=made("V"), decisions=made("decisions"), outcome="result", sealed=bytes(200))
+    closed = r.follow(r.log, closing, "halland")
+    next_one = given.model_copy(update={"round": 1})
+    return [
+        ("a cohort signed twice", r.after(cohort, r.log[cohort].message.content), "message", "halland"),
+        ("a question before all have contributed", r.follow(r.log[: contribution + 1], asked, AGGREGATOR),
+            "message", AGGREGATOR),
+        ("a third question after the first", r.after(opening, asked.model_copy(update={"attempt": 3})),
+            "message", AGGREGATOR),
+        ("a second check value", r.after(check, r.log[check].message.content), "message", "kronoberg"),
+        ("an answer for another list", r.until(answer, r.signed(answer, list=made("another list"))),
+            "message", f"halland or {AGGREGATOR}"),
+        ("another sum than was named", r.until(total, r.signed(total, (flipped(r.log[total].attachments[0]),))),
+            "message", AGGREGATOR),
+        ("another vector for who signed no check value",
+            summed_without_orebro(r, vector=vector.attachments[0]), "message", AGGREGATOR),
+        ("a label in two rounds", r.follow(r.log, next_one, "halland", vector.attachments), "label", "halland"),
+        ("a contribution after a closing",
+            r.follow(closed, next_one.model_copy(update={"label": made("label")}), "halland", vector.attachments),
+            "message", f"halland or {AGGREGATOR}"),
+        ("a second closing", r.follow(closed, closing, "halland"), "message", "halland"),
+        ("a closing with other sums",
+            r.follow(closed, closing.model_copy(update={"last": made("another V")}), "kronoberg"),
+            "message", f"kronoberg or {AGGREGATOR}"),
+    ]  # fmt: skip
+
+
+def summed_without_orebro(r: Records, *, vector: bytes) -> list[Entry]:
+    """Orebro neither checked nor answered; that vector is passed on as its contribution."""
+    total = r.place("sum")
+    record = [
+        entry
+        for entry in r.log[:total]
+        if (entry.message.sender, entry.message.body.kind) not in {("orebro", "check"), ("orebro", "answer")}
+    ]
+    return [*record, r.signed(total, (r.log[total].attachments[0], vector), absent=["orebro"])]
 
 
 def _by(signer: str, message: m.Message) -> bytes:
@@ -227,7 +323,9 @@ def main() -> None:
     listed = []
     for name, record, findings in made_cases:
         numbers = [pool.setdefault((entry.message.envelope, entry.attachments), len(pool)) for entry in record]
-        listed.append({"case": name, "record": numbers, "findings": findings})
+        study = record[0].message.body.study
+        other = {} if study == records.study else {"study": study.hex()}
+        listed.append({"case": name, **other, "record": numbers, "findings": findings})
     document["messages"] = [
         {"envelope": _text(one), "attachments": [_text(data) for data in more]} for one, more in pool
     ]

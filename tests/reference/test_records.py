@@ -29,7 +29,7 @@ def transcript(case: dict[str, Any]) -> bytes:
     """The record of a case, as its party signs it."""
     party, out = VECTORS["party"], io.BytesIO()
     roster = Roster.from_bytes(base64.b64decode(VECTORS["roster"]))
-    writer = TranscriptWriter(out, Head(party, bytes.fromhex(VECTORS["study"]), roster))
+    writer = TranscriptWriter(out, Head(party, bytes.fromhex(case.get("study", VECTORS["study"])), roster))
     for number, index in enumerate(case["record"]):
         kept = VECTORS["messages"][index]
         envelope = base64.b64decode(kept["envelope"])
@@ -46,6 +46,10 @@ def test_the_auditor_names_rule_and_party(case: dict[str, Any]) -> None:
     assert [[finding.rule, finding.party] for finding in found.findings] == case["findings"]
     if case["case"] == "a whole round":
         assert [release.verified for release in found.releases] == ["added"]
+    if case["case"] == "a sum without one check value":
+        assert [(release.verified, release.checked_again) for release in found.releases] == [
+            ("added", ("halland", "kronoberg"))
+        ]
     if case["case"] == "a complaint after the proposal":
         assert found.board.outcome is not None
         assert (found.board.outcome.by, found.board.outcome.about) == ("orebro", "halland")
