@@ -95,11 +95,13 @@ def _table(member: "Standing", invitations: "Invitations", invited: "Invited") -
     InputError for a table or a policy with which the region refuses.
     """
     from hefed.node.consent import describe, look_at_table, table_digest
+    from hefed.node.decision import Decisions
     from hefed.node.settings import FILE
     from hefed.protocol.ports import DeclinedError
 
     name, study, data = member.me.name, invited.definition, member.settings.data
-    earlier, policy = invitations.earlier(invited), member.settings.policy
+    decisions, policy = Decisions(member.home.folder, member.home.identity), member.settings.policy
+    earlier = invitations.earlier(invited, decisions.is_approved)
     if name not in study.contributors:
         print(f"\n{name} gives no data to this study.")
         _repeated(study, None, earlier, policy)

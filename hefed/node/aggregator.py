@@ -250,7 +250,7 @@ class AggregatorNode:
                 self._link.send(received.connection, {"type": "unknown"})
             return
         now = time.time()
-        coordinator = self._studies.get(study) or self._new_study(study, name)
+        coordinator = self._studies.get(study) or self._new_study(study, name, received.connection)
         if coordinator is None:
             return
         try:
@@ -284,9 +284,17 @@ class AggregatorNode:
         if words:
             raise ProtocolError(words)
 
-    def _new_study(self, study: bytes, sender: str) -> Coordinator | None:
-        if len(self._studies) >= self._limits.aggregator_studies or self._store.length(study):
-            self._log(sender, logging.WARNING, "no room for another study, or one that has ended; nothing is done")
+    def _new_study(self, study: bytes, sender: str, connection: bytes) -> Coordinator | None:
+        if self._store.length(study):
+            self._log(sender, logging.WARNING, f"a message of {sender} for a study that has ended; nothing is done")
+            return None
+        if len(self._studies) >= self._limits.aggregator_studies:
+            words = (
+                f"{self._name} has no room: {len(self._studies)} studies run there, and its [limits] "
+                "aggregator_studies allows no more; submit again when one has ended"
+            )
+            self._log(sender, logging.WARNING, words)
+            self._link.send(connection, {"type": "refused", "study": study, "words": words})
             return None
         return self._coordinator(study)
 

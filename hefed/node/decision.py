@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hefed.node.errors import NodeError
-from hefed.node.files import COMMANDS, lock_folder, make_private_folder, read_private, write_private
+from hefed.node.files import COMMANDS, lock_folder, make_private_folder, read_owned, write_private
 from hefed.node.identity import Identity
 from hefed.protocol import codec
 from hefed.protocol.errors import EncodingError
@@ -90,12 +90,17 @@ class Decisions:
         """What was decided about a study, if anything. Raises DecisionError for a file that this home did not sign."""
         return self._read(study, "refused") or self._read(study, "approved")
 
+    def is_approved(self, study: bytes) -> bool:
+        """Whether people approved a study and did not take that back. Raises as `find`."""
+        decision = self.find(study)
+        return decision is not None and decision.answer == "approved"
+
     def _read(self, study: bytes, answer: Answer) -> Decision | None:
         path = self.path(study, answer)
         try:
             if not path.exists():
                 return None
-            data = read_private(path)
+            data = read_owned(path)
         except OSError as error:
             reason = (error.strerror or "unknown reason").lower()
             raise DecisionError(f"{path} cannot be read: {reason}; give it to the user of the node") from error

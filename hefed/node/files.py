@@ -85,6 +85,13 @@ def new_file(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
 
 
 def read_private(path: Path, *, most: int = -1, others: int = 0o077) -> bytes:
+    """The secret in an owner-only file, also where it is sealed under the key of its home. Raises as `read_owned`, and
+    when it cannot be opened.
+    """
+    return unsealed(path, read_owned(path, most=most, others=others))
+
+
+def read_owned(path: Path, *, most: int = -1, others: int = 0o077) -> bytes:
     """Reads an owner-only file, and of a long one `most` bytes and one more. Raises NodeError when others may read it
     too, which the bits of its mode in `others` say.
     """
@@ -96,7 +103,7 @@ def read_private(path: Path, *, most: int = -1, others: int = 0o077) -> bytes:
         raise NodeError(f"{path} cannot be read: {_reason(error)}; restore it from its backup") from error
     if mode & others:
         raise NodeError(f"{path} holds a secret but others than its owner may read it; run: chmod 600 {path}")
-    return unsealed(path, data)
+    return data
 
 
 def replace_private(path: Path, data: bytes, like: Path | None = None) -> None:

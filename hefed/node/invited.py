@@ -4,7 +4,7 @@ Reads the database without writing to it. What an analyst wrote is validated as 
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from hefed.data.releases import Earlier
 from hefed.node.errors import NodeError
 from hefed.node.federation import shown
 from hefed.node.status import is_running
-from hefed.node.store import earlier_studies
+from hefed.node.store import invited_studies
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
 from hefed.protocol.errors import ProtocolError
@@ -52,7 +52,7 @@ class Invitations:
         try:
             with self._reading(path) as db:
                 self.all = [one for one in map(self._read, self._rows(db)) if one is not None]
-                self._earlier = earlier_studies(lambda words: db.execute(words).fetchall())
+                self._invited = invited_studies(lambda words: db.execute(words).fetchall())
         except sqlite3.Error as error:
             raise NodeError(f"{shown(path)} cannot be read: {error}; try again, or look at the disk") from error
 
@@ -95,9 +95,12 @@ class Invitations:
         asleep = "" if is_running(self._home) else "; its node does not run, so it hears of no new one: start it"
         raise NodeError(f"no study like that waits or runs in {shown(self._home)}; there are: {listed}{asleep}")
 
-    def earlier(self, one: Invited) -> list[Earlier]:
-        """The other studies that were approved here."""
-        return [other for other in self._earlier if other.digest != one.study]
+    def earlier(self, one: Invited, decided: Callable[[bytes], bool]) -> list[Earlier]:
+        """The other studies that were approved here; `decided` says whether people have, which a node that does not
+        run, or is slow, has not acted upon.
+        """
+        others = [(other, approved) for other, approved in self._invited if other.digest != one.study]
+        return [other for other, approved in others if approved or decided(other.digest)]
 
     def before(self, one: Invited) -> Invited | None:
         """The last study that was approved here before this one, of its name if there is one."""

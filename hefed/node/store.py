@@ -120,19 +120,19 @@ def study_facts(rows: Callable[[str], list[Any]]) -> list[StudyFacts]:
     return [StudyFacts(*row) for row in rows(f"SELECT {_FACTS} FROM study ORDER BY began, study")]  # noqa: S608
 
 
-def earlier_studies(rows: Callable[[str], list[Any]]) -> list[Earlier]:
-    """The studies that were approved here, by what runs a statement and gives its rows; those of an older version of
-    hefed whose definition cannot be read any more are left out.
+def invited_studies(rows: Callable[[str], list[Any]]) -> list[tuple[Earlier, bool]]:
+    """The studies that this member was invited to, and whether its approval was made; by what runs a statement and
+    gives its rows. Those of an older version of hefed whose definition cannot be read any more are left out.
     """
     found = []
-    for study, own_rows, envelope in rows(
-        "SELECT study.study, study.own_rows, entry.envelope FROM study JOIN entry ON entry.study = study.study AND "
-        "entry.number = 0 WHERE EXISTS (SELECT 1 FROM sent WHERE sent.study = study.study AND sent.key = 'approval') "
-        "ORDER BY began"
+    for study, own_rows, envelope, approved in rows(
+        "SELECT study.study, study.own_rows, entry.envelope, "
+        "EXISTS (SELECT 1 FROM sent WHERE sent.study = study.study AND sent.key = 'approval') "
+        "FROM study JOIN entry ON entry.study = study.study AND entry.number = 0 ORDER BY began"
     ):
         with suppress(StudyError, EncodingError, LookupError, TypeError):
             definition = codec.decode(codec.decode(envelope)[0])["content"]["definition"]
-            found.append(Earlier(study, Study.from_public(definition), own_rows))
+            found.append((Earlier(study, Study.from_public(definition), own_rows), bool(approved)))
     return found
 
 
@@ -225,7 +225,8 @@ class Store:
 
     def approved_before(self, study: bytes) -> list[Earlier]:
         """The studies that were approved here, but this one, in the order in which they began."""
-        return [one for one in earlier_studies(lambda words: self._run(words).fetchall()) if one.digest != study]
+        invited = invited_studies(lambda words: self._run(words).fetchall())
+        return [one for one, approved in invited if approved and one.digest != study]
 
     def studies(self) -> list[bytes]:
         """All studies whose messages are kept, ended ones too, in the order in which they began."""

@@ -343,6 +343,18 @@ def test_approve_says_what_a_study_would_tell_beside_an_earlier_one(halland: Hal
     assert f"what 'serum_sodium' add, by comparing with {NAME} ({before.study.hex()[:8]})" in said
 
 
+def test_what_was_approved_and_not_sent_yet_counts_as_earlier(halland: Halland) -> None:
+    before = halland.come(halland.other(SODIUM, ""), at=time.time() - 100)
+    now = halland.come()
+    look = ("approve", now.study.hex()[:12], "--look")
+    told = f"by comparing with {NAME} ({before.study.hex()[:8]})"
+    assert told not in words(halland(*look).out)
+    assert halland("approve", before.study.hex()[:12], "--yes").code == 0
+    assert told in words(halland(*look).out)
+    assert halland("refuse", before.study.hex()[:12], "--yes", "--because", "not now").code == 0
+    assert told not in words(halland(*look).out)
+
+
 def test_a_study_that_leaves_a_few_patients_is_refused_by_the_policy(halland: Halland) -> None:
     before = halland.come(approved=True, ended=True, at=time.time() - 100)
     store = Store(halland.home)

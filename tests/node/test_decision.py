@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hefed.node.decision import FOLDER, Decision, DecisionError, Decisions
@@ -95,6 +95,7 @@ def test_no_byte_of_it_can_be_another(tmp_path_factory: pytest.TempPathFactory, 
 
 @settings(deadline=None, max_examples=60)
 @given(st.binary(max_size=200))
+@example(b"hefed key under the key of its home, form 1\n")
 def test_nothing_else_is_one(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     decisions = Decisions(tmp_path_factory.mktemp("home"), Identity.passing())
     is_refused(decisions, put(decisions, "approved", data))

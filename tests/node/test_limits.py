@@ -262,7 +262,12 @@ def test_aggregator_studies(setting: Setting, caplog: pytest.LogCaptureFixture) 
     node = _aggregator(setting, Limits(aggregator_studies=1))
     first, second = begun(setting, node), begun(setting, node)
     assert [one["study"] for one in node.status()["studies"]] == [first.hex()]
-    assert "no room for another study" in caplog.text
+    words = (
+        "aggregator has no room: 1 studies run there, and its [limits] aggregator_studies allows no more; submit again "
+        "when one has ended"
+    )
+    assert words in caplog.text
+    assert [header["words"] for header, _ in setting.link.sent if header["type"] == "refused"] == [words]
     say(node, first, "halland", 0, setting.signed(m.Refusal(words="no"), first, "halland"))
     assert second.hex() not in [one["study"] for one in node.status()["studies"]]
     third = begun(setting, node)
