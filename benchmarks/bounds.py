@@ -264,9 +264,19 @@ def _small_round(details: Details) -> str:
             f"again and again (a table below), or {number(cold)} ms after other data went through the core's own "
             f"caches, as they do when four processes take turns. On {cores} cores that never wait, and with what the "
             f"clear takes as well, that is {number((clear + hot / cores) / clear)} and "
-            f"{number((clear + cold / cores) / clear)} times the clear. The processes take {number(busy)} ms of a "
-            f"processor a round, {number(busy / cores)} ms on {cores} cores: what is left to gain is Python between "
-            "the parts, not waiting."
+            f"{number((clear + cold / cores) / clear)} times the clear."
+        )
+        if "in_process" in part:
+            alone = 1e3 * part["in_process"]
+            times = number((clear + alone / cores) / clear)
+            words += (
+                " The state machines of all parties in one process, with nothing that is sent, stored or waited for, "
+                f"take {number(alone)} ms of a processor a round (`python -m benchmarks.in_process`): on {cores} cores "
+                f"that never wait, with what the clear takes, {times} times the clear."
+            )
+        words += (
+            f" The processes take {number(busy)} ms of a processor a round, {number(busy / cores)} ms on {cores} "
+            "cores: what is left to gain is in links and stores, not in waiting."
         )
     return words
 

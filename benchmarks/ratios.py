@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks import counted231, fits, limits, memory, peers, profiling, round231, start
+from benchmarks import counted231, fits, in_process, limits, memory, peers, profiling, round231, start
 from benchmarks.machine import load, machine
 from benchmarks.worker import ROOT, Absent, Worker, interleaved
 from hefed.crypto.parameters import PROFILES
@@ -106,6 +106,7 @@ def small_round(size: Size) -> Details:
         **round231.compare(size.rounds, size.turns),
         "counted": counted231.counted(round231.VALUES),
         "processor": round231.processor(2 * size.rounds),
+        "in_process": in_process.alone(round231.VALUES, 2 * size.rounds),
     }
 
 
