@@ -242,7 +242,7 @@ class AggregatorNode:
 
     def _take(self, received: Received) -> None:
         study, number, name = received.header.get("study"), received.header.get("number"), received.sender
-        if not isinstance(study, bytes) or len(study) != 32 or type(number) is not int or not received.frames:
+        if not isinstance(study, bytes) or len(study) != 32 or type(number) is not int or not received.size:
             return
         accepted = self._store.sent_by(study, name)
         if number != accepted:
@@ -255,7 +255,7 @@ class AggregatorNode:
             return
         try:
             self._require_part(name, coordinator)
-            self._limits.require_room(name, number, received.frames)
+            self._limits.require_room(name, number, received.size)
             envelope, attachments = bytes(received.frames[0]), received.frames[1:]
             entries = coordinator.receive(envelope, attachments, now, self._connections.at_hand(), name)
             self._require_end(study, coordinator, now)
@@ -360,6 +360,8 @@ class AggregatorNode:
             record.release()
         behind: dict[bytes, list[Connection]] = {}
         for connection in self._connections:
+            if self._greetings.waits(connection.key):
+                continue  # what it wants next, it has just said
             for study, number in list(connection.next.items()):
                 record = self._records[study]
                 if number < record.shown:

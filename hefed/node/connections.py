@@ -47,6 +47,10 @@ class Greetings:
         """One that has come, in the place of an earlier one that still waits."""
         self._waiting[received.connection] = received
 
+    def waits(self, connection: bytes) -> bool:
+        """Whether one of a connection is still to be answered."""
+        return connection in self._waiting
+
     def due(self) -> list[Received]:
         """Those to be answered now."""
         now = time.monotonic()

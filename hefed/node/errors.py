@@ -5,6 +5,10 @@ class NodeError(Exception):
     """Something in this machine's own set-up: a file, a port, a key, a disk."""
 
 
+class GoneError(Exception):
+    """What was about to leave is not kept any more."""
+
+
 class StudyFailedError(Exception):
     """A study that ended without a result; the words are those of whoever ended it, made fit for a terminal."""
 

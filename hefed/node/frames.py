@@ -41,7 +41,9 @@ class Kept(Protocol):
         """How many."""
 
     def pieces(self, size: int) -> Iterator[Buffer]:
-        """All of them, in pieces of that size, the last of which may be shorter."""
+        """All of them, in pieces of that size, the last of which may be shorter. Raises GoneError when they are not
+        kept any more.
+        """
 
 
 Frame = bytes | memoryview | Kept

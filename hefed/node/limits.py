@@ -5,7 +5,6 @@ What all parties must agree on is in `hefed.protocol.limits`, and no value here 
 """
 
 import os
-from collections.abc import Sequence, Sized
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -83,11 +82,10 @@ class Limits(BaseModel):
         """
         return min(self.unread_bytes_together, _MEMORY // 4)
 
-    def require_room(self, name: str, number: int, frames: Sequence[Sized]) -> None:
-        """Raises ProtocolError for a message of a member that is longer than `message_bytes`, or one too many (its
-        `number` counts from 0).
+    def require_room(self, name: str, number: int, size: int) -> None:
+        """Raises ProtocolError for a message of a member, of so many bytes, that is longer than `message_bytes`, or one
+        too many (its `number` counts from 0).
         """
-        size = sum(map(len, frames))
         if size > self.message_bytes:
             raise ProtocolError(
                 f"a message of {size} bytes from {name}; at most {self.message_bytes} are taken here: have [limits] "

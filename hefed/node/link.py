@@ -24,7 +24,7 @@ from hefed.crypto.buffer import Buffer
 from hefed.node import trouble as t
 from hefed.node.dial import Dialler
 from hefed.node.errors import NodeError
-from hefed.node.frames import Came, Incoming, Link, is_long, parts_of
+from hefed.node.frames import Incoming, Link, is_long, parts_of
 from hefed.node.handshake import (
     LINK_VERSION,
     PROTOCOLS,
@@ -48,6 +48,8 @@ __all__ = ["BEAT", "LINK_VERSION", "AggregatorLink", "MemberLink", "Received"]
 
 BEAT = 1.0
 """Seconds between signs of life."""
+STUCK = 120.0
+"""Seconds without a piece, over a connection that stands, after which a long message begins again."""
 TURN = 0.2
 """Seconds after which a turn takes no further message: who sends without end keeps nobody from being answered."""
 
@@ -60,6 +62,13 @@ class Received:
     frames: tuple[Buffer, ...]
     sender: str = ""
     connection: bytes = b""
+    too_long: int = 0
+    """Bytes of a message that was announced longer than any may be here; it then has no frames."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all frames."""
+        return self.too_long or sum(map(len, self.frames))
 
 
 def _prepare(socket: "zmq.Socket[bytes]", identity: Identity, limits: Limits) -> None:
@@ -108,7 +117,8 @@ class AggregatorLink:
         self.socket.router_mandatory = True
         self._incoming = Incoming(self.socket)
         self._traffic, self._descriptors = traffic or Traffic.under(limits), dict[bytes, int]()
-        self._folder, self._pieces = folder, dict[bytes, tuple[str, Pieces]]()
+        self._pieces: dict[bytes, tuple[str, Pieces]] = {}
+        self._new_pieces = partial(Pieces, folder, limits.message_bytes, asks=True)
         self._monitor = self.socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED)
         self._traffic.start()
         try:
@@ -139,6 +149,7 @@ class AggregatorLink:
             if parts is None:
                 self._traffic.thin_out()  # who has said something is known by now
                 return
+            self._follow_connections()  # the descriptor may have been another connection's until now
             self._descriptors[parts[0].bytes] = descriptor = int(parts[-1].get(zmq.SRCFD))
             if self._incoming.too_long:
                 self._traffic.cut_off(descriptor)
@@ -147,27 +158,29 @@ class AggregatorLink:
             if not self._traffic.took(descriptor, parts[1:], name):
                 continue
             if name:
-                for message in self._read(name, parts[0].bytes, parts[1:]):
-                    yield Received(*message, name, parts[0].bytes)
+                yield from self._read(name, parts[0].bytes, parts[1:])
 
-    def _read(self, name: str, connection: bytes, parts: list[zmq.Frame]) -> list[Came]:
+    def _read(self, name: str, connection: bytes, parts: list[zmq.Frame]) -> list[Received]:
         """What is whole with these frames. A member has one long message on its way to here, the newest."""
         if connection not in self._pieces:
-            self._pieces[connection] = name, Pieces(self._folder)
+            self._pieces[connection] = name, self._new_pieces()
         pieces = self._pieces[connection][1]
-        was_lost, came = pieces.is_lost, pieces.read(parts)
-        if any(header["type"] == "hello" for header, _ in came):
+        try:
+            came = [Received(*message, name, connection) for message in pieces.read(parts)]
+        except NodeError as error:  # one member's long message is not worth all members' aggregator
             pieces.drop()
-            self._pieces[connection] = name, Pieces(self._folder)  # both ends begin anew
+            self._traffic.cut_off(self._descriptors[connection], str(error))
+            return []
+        came += [Received(header, (), name, connection, size) for header, size in pieces.refused]
+        pieces.refused.clear()
+        if any(one.header["type"] == "hello" for one in came):
+            pieces.drop()
+            self._pieces[connection] = name, self._new_pieces()  # both ends begin anew
             return came
-        if pieces.is_lost and not was_lost:
-            self._hand_over(connection, parts_of(({"type": "unknown"}, ())))
         if pieces.arriving is not None:
             for other, theirs in self._pieces.values():
                 if other == name and theirs is not pieces:
                     theirs.drop()
-        if said := pieces.to_say():
-            self._hand_over(connection, parts_of((said, ())))
         pieces.go_on(partial(self._hand_over, connection))
         return came
 
@@ -280,7 +293,8 @@ class MemberLink:
             raise NodeError(str(error)) from error
         self.monitor = self._dialler.monitor
         self._incoming, self._traffic = Incoming(self.socket), traffic or Traffic.under(limits, at_member=True)
-        self._folder, self._pieces = folder, Pieces(folder)
+        self._new_pieces = partial(Pieces, folder, limits.message_bytes)
+        self._pieces = self._new_pieces()
         self.welcome: Welcome | None = None
         """What the aggregator said in its greeting, since this connection was made."""
         self.present: tuple[str, ...] = ()
@@ -299,6 +313,11 @@ class MemberLink:
     def greeted(self) -> bool:
         """Whether the aggregator has greeted this member over the connection that stands."""
         return self.connected and self.welcome is not None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a long message is on its way, in either direction."""
+        return self._pieces.is_busy
 
     @property
     def address(self) -> str:
@@ -340,7 +359,12 @@ class MemberLink:
             self._traffic.forget()
         if self.connected and self.welcome is None and self._said is None and self._asked_again():
             return True
-        return fresh
+        return fresh or (self.greeted and self._is_stuck())
+
+    def _is_stuck(self) -> bool:
+        """Whether a long message has to begin again: it is gone, or has not moved for long."""
+        stands = self._pieces.is_busy and time.monotonic() - self._pieces.moved > STUCK
+        return stands or self._pieces.is_gone
 
     def _asked_again(self) -> bool:
         due = time.monotonic() - self._greeted > 6 * self._limits.greeting_seconds
@@ -368,18 +392,18 @@ class MemberLink:
                 self._traffic.cut_off(self._dialler.descriptor)
                 continue
             self._traffic.took(self._dialler.descriptor, parts)
-            came = self._pieces.read(parts)
-            if said := self._pieces.to_say():
-                self._hand_over(parts_of((said, ())))
+            came = [Received(*message) for message in self._pieces.read(parts)]
+            came += [Received(header, (), too_long=size) for header, size in self._pieces.refused]
+            self._pieces.refused.clear()
             self._pieces.go_on(self._hand_over)
-            for message in came:
-                if self._note(message[0]):
-                    yield Received(*message)
+            for one in came:
+                if self._note(one.header):
+                    yield one
 
     def _begin_anew(self) -> None:
         """What was on its way in pieces comes again: both ends say in their greetings how far they are."""
         self._pieces.drop()
-        self._pieces = Pieces(self._folder)
+        self._pieces = self._new_pieces()
 
     def _note(self, header: dict[str, Any]) -> bool:
         """Takes what concerns the link; False when the link's owner should not see it."""

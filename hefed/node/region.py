@@ -71,7 +71,7 @@ class RegionNode:
         self._threads, self._limits = threads, limits
         self._sweep = min(SWEEP, max(LEAST_SWEEP, self._keep_seconds))
         self._studies: dict[bytes, Participation] = {}
-        self._welcome = self._crowded = self._one_ended = False
+        self._welcome = self._crowded = self._has_room = self._one_ended = False
         self._accepted: dict[Any, Any] = {}
         self._ready_since: float | None = None
         self._trouble = ""
@@ -150,6 +150,9 @@ class RegionNode:
     def _settle_all(self) -> None:
         for study in list(self._studies):
             self._settle(study)
+        if self._has_room and not self._link.is_busy:
+            self._crowded = self._has_room = False
+            self._greet()  # the aggregator then begins those again that found no room
         if self._one_ended:
             # Its keys and its table are in objects that refer to each other, which would stay for many more studies.
             self._one_ended = False
@@ -177,6 +180,8 @@ class RegionNode:
                 self._on_welcome()
             case {"type": "entry", "study": bytes(study), "number": int(number)} if received.frames:
                 self._take(study, number, received.frames)
+            case {"type": "entry", "study": bytes(study), "number": int()} if received.too_long:
+                self._refuse_long(study, received.size)
             case {"type": "unknown"}:
                 self._greet()
             case {"type": "refused", "words": str(words)}:
@@ -220,7 +225,6 @@ class RegionNode:
             return
         envelope, attachments = bytes(frames[0]), frames[1:]
         try:
-            self._limits.require_room(self._roster.aggregator.name, 0, frames)
             if running.board.phase is not Phase.INVITATION:
                 self._limits.require_record(number + 1, 2 + len(running.board.study.members))
             message = running.read(envelope)
@@ -236,6 +240,15 @@ class RegionNode:
         if number == 0:
             self._store.commit()  # so that its people, in processes of their own, find what they are told of
         running.follow(message, attachments)
+
+    def _refuse_long(self, study: bytes, size: int) -> None:
+        running = self._studies.get(study)
+        if running is None:
+            return
+        try:
+            self._limits.require_room(self._roster.aggregator.name, 0, size)
+        except ProtocolError as error:
+            running.decline(f"what the aggregator passed on cannot be used: {error}")
 
     def _belong(self, running: Participation, message: m.Message, attachments: tuple[Buffer, ...]) -> bool:
         """Whether what came beside a message is for this region, and the sender's: nothing else is kept."""
@@ -311,9 +324,7 @@ class RegionNode:
         self._store.end_study(study, time.time(), self._studies[study].outcome)
         del self._studies[study]
         self._one_ended = True
-        if self._crowded:
-            self._crowded = False
-            self._greet()  # the aggregator then begins those again that found no room
+        self._has_room = self._crowded
 
     def _expire(self, now: float) -> None:
         for study, running in list(self._studies.items()):

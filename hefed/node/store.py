@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from hefed.crypto.buffer import Buffer
 from hefed.data.releases import Earlier
 from hefed.node import schema
-from hefed.node.errors import NodeError
+from hefed.node.errors import GoneError, NodeError
 from hefed.node.files import destroy, make_private_folder, read_private, write_private
 from hefed.node.frames import Frame
 from hefed.node.schema import study_name
@@ -82,10 +82,13 @@ class StoredMessage:
 
 
 class OnDisk:
-    """A long attachment that is read when it leaves; implements `frames.Kept`. Raises NodeError when it cannot be."""
+    """A long attachment that is read when it leaves; implements `frames.Kept`. Raises NodeError when it cannot be, and
+    GoneError when it is not kept any more.
+    """
 
-    def __init__(self, store: "Store", table: str, row: int, size: int) -> None:
-        self._store, self._table, self.row, self._size = store, table, row, size
+    def __init__(self, store: "Store", table: str, place: tuple[bytes, int, int], size: int) -> None:
+        """`place` is the study, the message's number, and which of its attachments it is."""
+        self._store, self._table, self.place, self._size = store, table, place, size
 
     def __len__(self) -> int:
         return self._size
@@ -93,7 +96,7 @@ class OnDisk:
     def pieces(self, size: int) -> Iterator[Buffer]:
         """See `Kept`."""
         for start in range(0, self._size, AT_ONCE):
-            some = memoryview(self._store.read(self._table, self.row, start, AT_ONCE))
+            some = memoryview(self._store.read(self._table, self.place, start, AT_ONCE))
             yield from (some[begin : begin + size] for begin in range(0, len(some), size))
 
 
@@ -112,6 +115,7 @@ class StudyFacts:
     """2: everything; 1: the messages without their attachments; 0: no message."""
 
 
+_AT = "WHERE study = ? AND number = ? AND position = ?"
 _FACTS = "study, name, analyst, began, approval, ended_at, outcome, kept"
 
 
@@ -375,23 +379,27 @@ class Store:
 
     def _attachments(self, table: str, study: bytes, number: int) -> tuple[bytes, ...]:
         return tuple(
-            one if isinstance(one, bytes) else self.read(table, one.row, 0, len(one))
+            one if isinstance(one, bytes) else self.read(table, one.place, 0, len(one))
             for one in self._places(table, study, number)
         )
 
     def _places(self, table: str, study: bytes, number: int) -> Iterator[bytes | OnDisk]:
         """Short attachments, and where long ones are."""
-        statement = f"SELECT rowid, length(data) FROM {table} WHERE study = ? AND number = ? ORDER BY position"  # noqa: S608
-        for row, size in self._run(statement, study, number).fetchall():
+        statement = f"SELECT position, length(data) FROM {table} WHERE study = ? AND number = ? ORDER BY position"  # noqa: S608
+        for position, size in self._run(statement, study, number).fetchall():
+            place = study, number, position
             if size > AT_ONCE:
-                yield OnDisk(self, table, row, size)
+                yield OnDisk(self, table, place, size)
             else:
-                (data,) = self._run(f"SELECT data FROM {table} WHERE rowid = ?", row).fetchone()  # noqa: S608
+                (data,) = self._run(f"SELECT data FROM {table} {_AT}", *place).fetchone()  # noqa: S608
                 yield data
 
-    def read(self, table: str, row: int, start: int, size: int) -> bytes:
-        """Bytes of a long attachment from a place on, as many as there are at most."""
-        with self._disk(), self._db.blobopen(table, "data", row, readonly=True) as blob:
+    def read(self, table: str, place: tuple[bytes, int, int], start: int, size: int) -> bytes:
+        """Bytes of a long attachment from a place in it on, as many as there are at most. Raises GoneError."""
+        row = self._run(f"SELECT rowid FROM {table} {_AT}", *place).fetchone()  # noqa: S608  a name of ours
+        if row is None:
+            raise GoneError("an attachment is not kept any more")
+        with self._disk(), self._db.blobopen(table, "data", row[0], readonly=True) as blob:
             blob.seek(start)
             return blob.read(size)
 

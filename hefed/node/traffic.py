@@ -154,14 +154,12 @@ class Traffic:
         if one is not None:
             one.handed += _on_wire(frames)
 
-    def cut_off(self, descriptor: int) -> None:
-        """Ends a connection over which came what no message is."""
+    def cut_off(self, descriptor: int, why: str = "it brought a message of more frames than any has") -> None:
+        """Ends a connection over which came what no message is, or what there is no room for."""
         with self._lock:
             if self._open.pop(descriptor, None) is not None:
                 _shut(descriptor)
-                self._lines.log(
-                    logging.WARNING, "a connection is cut off: it brought a message of more frames than any has"
-                )
+                self._lines.log(logging.WARNING, f"a connection is cut off: {why}")
 
     def thin_out(self) -> int:
         """Cuts off the oldest of too many connections that say nothing, of one address or in all, and the newest of too

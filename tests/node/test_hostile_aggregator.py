@@ -52,6 +52,7 @@ class FakeLink:
         return [self.send_all(*messages) for _ in connections]
 
     welcome = None
+    is_busy = False
 
     def greet(self, studies: dict[str, int]) -> None:
         self.send({"type": "hello", "studies": studies})
@@ -145,8 +146,7 @@ class Setting:
 def pass_on(node: RegionNode, study: bytes, number: int, envelope: bytes) -> None:
     """What the aggregator sends, and the region's next turn."""
     node._handle(Received({"type": "entry", "study": study, "number": number}, (envelope,)))
-    for running in list(node._studies):
-        node._settle(running)
+    node._settle_all()
 
 
 def reads(board: Board) -> Work:
@@ -203,7 +203,11 @@ def test_studies_beyond_a_regions_room_wait_until_one_has_ended(setting: Setting
     assert set(setting.store.studies()) == {first.study, second.study}
     setting.link.sent.clear()
     refusal = setting.signed(m.Refusal(words="no"), first.study, "orebro")
+    setting.link.is_busy = True
     pass_on(node, first.study, 1, refusal)
+    assert setting.link.take("hello") == []  # a greeting would end what is on its way in pieces
+    setting.link.is_busy = False
+    node._settle_all()
     ((header, _),) = setting.link.take("hello")  # so that the aggregator begins the third again
     assert header["studies"] == {second.study.hex(): 1}
     node._handle(Received({"type": "welcome", "accepted": {}}, ()))
@@ -376,6 +380,21 @@ def test_no_control_characters_of_a_member_reach_the_aggregators_log(
     words = [header["words"] for header, _ in setting.link.take("refused")]
     assert len(words) == 3
     assert all(one.isprintable() for one in (*words, *(record.getMessage() for record in caplog.records)))
+
+
+def test_nothing_leaves_for_a_connection_whose_greeting_is_not_answered_yet(setting: Setting) -> None:
+    node = _aggregator(setting)
+    made = setting.submission()
+    for name in ("analyst", "halland"):
+        _greet(node, name, {})
+    _greet(node, "halland", {})  # waits: it came within a second
+    setting.link.sent.clear()
+    _say(node, made.study, "analyst", setting.signed(made.invitation, made.study))
+    assert len(setting.link.take("entry")) == 1  # the analyst's
+    node._greetings._answered.clear()
+    node._answer_greetings()
+    node._deliver()
+    assert len(setting.link.take("entry")) == 1
 
 
 def test_greetings_without_end_are_answered_once_a_second_and_the_last_one_always(

@@ -185,7 +185,7 @@ def test_message_bytes_in_a_region(setting: Setting) -> None:
     made = setting.invite(node)
     setting.link.sent.clear()
     header = {"type": "entry", "study": made.study, "number": 1}
-    node._handle(Received(header, (b"envelope", bytes(2**23))))
+    node._handle(Received(header, (), too_long=2**23 + 8))
     node._settle(made.study)
     (words,) = _words(setting)
     assert "a message of 8388616 bytes from aggregator; at most 8388608 are taken here" in words

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hefed.crypto.buffer import Buffer
-from hefed.node.errors import NodeError
+from hefed.node.errors import GoneError, NodeError
 from hefed.node.frames import PIECE, PIECE_FOLLOWS, TOGETHER, Came, Link, parts_of, pieces_of
+from hefed.node.limits import Limits
 from hefed.node.link import Received
 from hefed.node.pieces import IN_MEMORY, ON_THE_WAY, SAY, Pieces
+from hefed.protocol import codec
 from tests.node.runs import wait_for
 from tests.node.test_bounds import Pair, pairs
 
@@ -45,6 +48,16 @@ def piece(data: bytes) -> list[zmq.Frame]:
     return [zmq.Frame(PIECE_FOLLOWS), zmq.Frame(data)]
 
 
+def refuse(parts: list[zmq.Frame]) -> bool:
+    """Where nothing may be said."""
+    raise AssertionError(parts)
+
+
+def full(parts: list[zmq.Frame]) -> bool:
+    """A queue without room."""
+    return False
+
+
 def came(pieces: Pieces, message: Link) -> list[Came]:
     return [one for parts in sent(message) for one in pieces.read(parts)]
 
@@ -63,8 +76,8 @@ def test_a_longer_one_lies_in_a_file_without_a_name(tmp_path: Path) -> None:
     frames = (b"envelope", DATA, b"", DATA[:5])
     ((header, found),) = came(Pieces(tmp_path), (HEADER, frames))
     assert (header, tuple(map(bytes, found))) == (HEADER, frames)
-    assert [type(one) for one in found] == [bytes, memoryview, bytes, bytes]
-    assert found[1].readonly  # type: ignore[union-attr]
+    assert [type(one) for one in found] == [bytes, memoryview, memoryview, memoryview]
+    assert all(one.readonly for one in found[1:])  # type: ignore[union-attr]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -89,7 +102,7 @@ def test_pieces_that_nobody_announced_are_not_taken() -> None:
     pieces = Pieces(None)
     for _ in range(3):
         assert pieces.read(piece(DATA[:PIECE])) == []
-    assert pieces.to_say() is None
+    pieces.go_on(refuse)  # there is nothing to say
     assert came(pieces, (HEADER, (DATA[:PIECE], b"more"))) == [(HEADER, (DATA[:PIECE], b"more"))]
     assert pieces.read(piece(b"more")) == []
 
@@ -128,8 +141,7 @@ def test_only_so_much_is_on_its_way_until_it_is_said_to_be_taken() -> None:
         on_the_way = sum(len(parts[1]) for parts in wire if len(parts) == 2)
         most = max(most, on_the_way)
         found += receiver.read(wire.pop(0))
-        if said := receiver.to_say():
-            assert sender.read(parts_of((said, ()))) == []
+        receiver.go_on(lambda parts: bool(sender.read(parts)) or True)
     assert [(header, tuple(map(bytes, frames))) for header, frames in found] == [long]
     assert ON_THE_WAY <= most < ON_THE_WAY + PIECE
 
@@ -171,6 +183,51 @@ def test_where_nothing_can_be_handed_over_it_waits_and_goes_on_where_it_was() ->
         pieces.go_on(hand_over)
     assert not pieces.leaves
     assert found == [long]
+
+
+def test_what_finds_no_room_is_said_later() -> None:
+    receiver, heard = Pieces(None, asks=True), list[dict[str, object]]()
+
+    def say(parts: list[zmq.Frame]) -> bool:
+        heard.append(codec.decode(parts[0].bytes))
+        return True
+
+    announced, *pieces = sent((HEADER, (DATA[: 6 * PIECE],)))
+    for parts in (announced, *pieces[:3]):
+        receiver.read(parts)
+    for _ in range(3):
+        receiver.go_on(full)
+    receiver.go_on(say)
+    receiver.go_on(refuse)
+    assert heard == [{"type": "taken", "long": 1, "bytes": 3 * PIECE}]
+    receiver.read(piece(b"another"))
+    receiver.go_on(full)
+    receiver.go_on(say)
+    receiver.go_on(refuse)
+    assert heard[1:] == [{"type": "unknown"}]
+
+
+def test_what_was_leaving_and_is_gone_is_given_up() -> None:
+    class Gone(OnDisk):
+        def pieces(self, size: int) -> Iterator[Buffer]:
+            yield self._data[:size]
+            raise GoneError
+
+    pieces, handed = Pieces(None, asks=True), list[object]()
+    pieces.begin((HEADER, (b"envelope", Gone(DATA))))
+    pieces.go_on(lambda parts: not handed.append(parts))
+    assert (len(handed), pieces.leaves, pieces.is_gone) == (3, False, True)
+    pieces.go_on(lambda parts: not handed.append(codec.decode(parts[0].bytes)))
+    assert handed[3:] == [{"type": "unknown"}]
+
+
+def test_of_what_is_announced_too_long_nothing_is_kept_and_the_rest_goes_on(tmp_path: Path) -> None:
+    pieces = Pieces(tmp_path / "none", len(DATA))  # a folder that is not there: no file is made
+    assert came(pieces, (HEADER, (b"envelope", DATA))) == []
+    assert pieces.refused == [(HEADER, len(DATA) + 8)]
+    assert pieces.arriving is None
+    short: Link = (HEADER, (DATA[: 2 * PIECE],))
+    assert came(pieces, short) == [short]
 
 
 # --- Over real connections --------------------------------------------------------------------------------------------
@@ -221,6 +278,47 @@ def test_what_the_aggregator_has_lost_of_a_long_message_comes_again(pairs: list[
     wait_for(comes)
     assert heard == ["unknown"]
     assert (found[0].header, tuple(map(bytes, found[0].frames))) == long
+
+
+def test_a_message_that_is_longer_than_the_limit_comes_as_its_size(pairs: list[Pair]) -> None:
+    pair = Pair(limits=Limits(message_bytes=2**23, unread_bytes=2**23))
+    pairs.append(pair)
+    found: list[Received] = []
+    for end, other, header in (
+        (pair.member, pair.aggregator, {"type": "message", "number": 0}),
+        (pair.aggregator, pair.member, {"type": "entry", "number": 0}),
+    ):
+        message = header, (b"envelope", bytes(2**23))
+        if end is pair.member:
+            assert pair.member.send_all(message)
+        else:
+            assert pair.aggregator.send_all([pair.connection], message) == [True]
+
+        def comes(other: object = other) -> bool:
+            for one in (pair.aggregator, pair.member):
+                found.extend(r for r in one.receive() if one is other and (r.frames or r.too_long))
+            return bool(found)
+
+        wait_for(comes)
+        one = found.pop()
+        assert (one.header, one.frames, one.too_long, one.size) == (header, (), 2**23 + 8, 2**23 + 8)
+
+
+def test_who_brings_what_finds_no_room_is_cut_off_and_nobody_else(pairs: list[Pair], tmp_path: Path) -> None:
+    pair = Pair()
+    pairs.append(pair)
+    pair.aggregator._new_pieces = partial(Pieces, tmp_path / "none", asks=True)  # type: ignore[assignment]
+    pair.aggregator._forget(pair.connection)
+    pair.member.send({"type": "beat"})
+    pair.at_aggregator()
+    assert pair.member.send({"type": "message", "number": 0}, b"envelope", DATA)
+
+    def is_cut_off() -> bool:
+        assert list(pair.aggregator.receive()) == []
+        pair.member.news()
+        return not pair.member.connected
+
+    wait_for(is_cut_off)
 
 
 def test_of_one_member_the_newest_long_message_is_on_its_way(pairs: list[Pair]) -> None:
