@@ -381,7 +381,7 @@ def _check_contributors(study: Study) -> None:
     if minimum < least:
         raise ValueError(
             f"[security] min_contributors is {minimum}, but must be at least threshold + 1 = {least}; "
-            "raise it, so that two honest regions remain when threshold - 1 act together"
+            "raise it or lower threshold, so that two honest regions remain when threshold - 1 act together"
         )
     if len(study.contributors) < minimum:
         raise ValueError(

@@ -125,8 +125,12 @@ def verify(
 @contextmanager
 def _result_file(path: Path) -> Iterator[BinaryIO]:
     try:
+        if path.suffix == ".json":
+            raise InputError(f"{path} proves nothing; name the result's file beside it, which ends in .hefed")
         with path.open("rb") as file:
             yield file
+    except IsADirectoryError as error:
+        raise InputError(f"{path} is a folder; name the result's file in it, result.hefed") from error
     except OSError as error:
         reason = (error.strerror or "unknown reason").lower()
         raise InputError(f"{path} cannot be read: {reason}; check the name") from error

@@ -79,8 +79,9 @@ class Watcher:
         if phase is not Phase.INVITATION:
             expires = board.invitation.expires - now
             left = expires if indispensable(board) else min(left, expires)
+        without_result = board.outcome is not None and board.outcome.how != "result"
         return Standing(
-            phase=PHASES[phase],
+            phase="ended without a result" if without_result else PHASES[phase],
             round=record.number if record else None,
             purpose=record.first.purpose if record and record.contributions else "",
             answered=tuple(name for name in concerned if name not in waiting_for) if waiting_for else (),

@@ -68,7 +68,15 @@ def head_of(home: Home, wanted: str) -> Head:
     if in_force is None or invitation is None:
         raise NodeError(f"{shown(home.folder)} keeps no message of that study any more")
     roster = _roster_of(invitation, [in_force, *(signed.roster for signed in home.signed().values())])
-    return Head(home.card().name, study, roster)
+    name = home.card().name
+    listed = next((member.identity for member in roster.members if member.name == name), None)
+    if listed != home.identity.signer.public:
+        raise NodeError(
+            f"{name} has other keys than in version {roster.version} of the roster, which the study was made under, so "
+            "it can sign no file about it any more; such files are to be written before the roster with new keys is "
+            "in force, and other members of the study can still write theirs"
+        )
+    return Head(name, study, roster)
 
 
 def _roster_of(invitation: bytes, rosters: Sequence[Roster]) -> Roster:

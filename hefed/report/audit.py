@@ -58,6 +58,9 @@ def print_audit(audited: Audited, to: Console) -> None:
     if wrong:
         first = wrong[0]
         to.print(Text(f"NOT WELL: {counted(len(wrong), 'broken rule')}; the first names {first.party}.", style="bold"))
+    elif left := sum(release.verified != "added" for one in audited.studies for release in one.releases):
+        words = f"All is well as far as these files show; {counted(left, 'sum')} could not be added again."
+        to.print(Text(words, style="bold"))
     else:
         to.print(Text("All is well: every rule that can be checked from outside was kept.", style="bold"))
 
@@ -69,11 +72,14 @@ def _print_study(one: StudyAudit, proof: tuple[str, Proof] | None, to: Console) 
     for words in _about(one, board, known):
         to.print(Text(words))
     to.print()
-    if one.releases:
+    if not known:
+        to.print(Text("Nothing can be said of this study: no file that was handed in counts."))
+    elif one.releases:
         _print_releases(one.releases, board.study.keyholders, _behind(one, proof), to)
     else:
         to.print(Text("Nothing was released."))
-    to.print(Text(_ended(board)))
+    if known:
+        to.print(Text(_ended(board)))
     for finding in one.findings:
         to.print(Text(f"! {finding.party}: {finding.words} ({finding.where})", style="bold red"))
 

@@ -74,6 +74,33 @@ def test_transcripts_alone_tell_no_number_of_patients_and_say_what_does(out: Pat
     assert (code, document["studies"][0]["patients"]["number"]) == (0, 299)
 
 
+def test_what_could_not_be_added_again_is_said_in_the_verdict(out: Path) -> None:
+    ended = hefed("audit", out / "transcripts" / "halland.transcript")
+    rounds = len(json.loads((out / "result.json").read_text())["rounds"])
+    assert ended.code == 0
+    verdict = " ".join(ended.out.splitlines()[-1].split())
+    assert verdict == f"All is well as far as these files show; {rounds} sums could not be added again."
+
+
+def test_of_a_file_that_does_not_count_nothing_is_said(out: Path, tmp_path: Path) -> None:
+    data = bytearray((out / "transcripts" / "halland.transcript").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "halland.transcript").write_bytes(data)
+    ended = hefed("audit", tmp_path / "halland.transcript")
+    assert ended.code != 0
+    said = " ".join(ended.out.split())
+    assert "Nothing can be said of this study: no file that was handed in counts." in said
+    assert "Nothing was released" not in said
+    assert "has not ended" not in said
+
+
+def test_another_file_of_a_result_is_not_taken_for_an_attack(out: Path) -> None:
+    for path, words in ((out / "result.json", "proves nothing; name the result's file"), (out, "is a folder; name")):
+        ended = hefed("verify", path)
+        assert ended.code == 2
+        assert words in " ".join(ended.err.split())
+
+
 def test_one_regions_transcript_alone_is_audited_too(out: Path) -> None:
     ended = hefed("audit", out / "transcripts" / "orebro.transcript")
     assert ended.code == 0

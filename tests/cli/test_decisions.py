@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,8 +16,10 @@ from hefed.cli.app import main
 from hefed.node.decision import Decision, Decisions
 from hefed.node.errors import NodeError
 from hefed.node.home import Home
+from hefed.node.identity import Identity
 from hefed.node.invited import Invitations
 from hefed.node.store import Store
+from hefed.node.transcripts import head_of
 from hefed.protocol import messages as m
 from hefed.study import Study
 from tests.node.asking import Asked, ask, changed
@@ -328,6 +331,19 @@ def test_no_refusal_without_a_yes(halland: Halland) -> None:
     )  # fmt: skip
     assert COX.purpose in ended.out
     assert halland.decisions.find(asked.study) is None
+
+
+# --- Files that it signs -----------------------------------------------------------------------------
+
+
+def test_a_home_with_other_keys_than_in_the_studys_roster_signs_no_file_about_it(halland: Halland) -> None:
+    asked = halland.come(approved=True)
+    home = Home(halland.home)
+    assert head_of(home, asked.study.hex()[:12]).party == "halland"
+    home.identity = Identity.passing()
+    home.card = lambda: SimpleNamespace(name="halland")  # type: ignore[assignment, method-assign]
+    with pytest.raises(NodeError, match="halland has other keys than in version 1 of the roster"):
+        head_of(home, asked.study.hex()[:12])
 
 
 # --- Beside earlier studies ------------------------------------------------------------------------

@@ -160,7 +160,7 @@ MISTAKES = [
         "min_contributors = 3",
         "min_contributors = 2",
         "[security] min_contributors is 2, but must be at least threshold + 1 = 3; "
-        "raise it, so that two honest regions remain when threshold - 1 act together",
+        "raise it or lower threshold, so that two honest regions remain when threshold - 1 act together",
     ),
     (
         "min_contributors = 3",
