@@ -17,6 +17,7 @@ from hefed.protocol import codec
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
 from hefed.protocol.contexts import finding_context
+from hefed.protocol.ending import EndedError, day, require_lasting
 from hefed.protocol.errors import EncodingError, ProtocolError
 from hefed.protocol.roster import Roster
 from hefed.protocol.rules import Phase
@@ -107,6 +108,11 @@ class Submission:
         )
         Board(self.roster, self.study).post(message)
         return message
+
+    def require_lasting(self) -> None:
+        """Raises EndedError when the identity of a party to the study is over."""
+        members = Study.from_public(self.invitation.definition).members
+        require_lasting(self.roster, {self.analyst, self.roster.aggregator.name, *members}, day(time.time()))
 
     def open(self, board: Board) -> Finding:
         """The finding of a study that all readers closed. Raises StudyFailedError when they do not report the same."""
@@ -218,7 +224,7 @@ class AnalystClient:
         match received.header:
             case {"type": "welcome", "accepted": dict(accepted)}:
                 if not accepted.get(study.hex(), 0):
-                    self._link.send({"type": "message", "study": study, "number": 0}, self._invitation.envelope)
+                    self._invite()
             case {"type": "unknown"}:
                 self._greet()
             case {"type": "entry", "number": int(number)} if received.header.get("study") == study and received.frames:
@@ -228,6 +234,16 @@ class AnalystClient:
                 raise NotTakenError(f"the aggregator refuses the study: {words[: m.MAX_WORDS]}", refused=True)
             case {"type": "turned away", "words": str(words)}:
                 raise StudyFailedError(f"the aggregator turns the analyst away: {words[: m.MAX_WORDS]}", refused=True)
+
+    def _invite(self) -> None:
+        try:
+            self._submission.require_lasting()
+        except EndedError as error:
+            if not self._received:  # otherwise it was taken before, and runs
+                raise NotTakenError(f"the study was not submitted: {error}", refused=True) from error
+            return
+        header = {"type": "message", "study": self._submission.study, "number": 0}
+        self._link.send(header, self._invitation.envelope)
 
     def _is_refused(self, header: dict[str, Any]) -> bool:
         """Whether the study itself was not taken: one that has a record runs, whatever the aggregator says."""

@@ -5,7 +5,7 @@ member's secrets; `home` does.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import cast
@@ -128,6 +128,8 @@ def draft(
         least_min_contributors=contributors,
     )
     _require_usable(roster)
+    if old is not None:
+        require_same_ends(old.members, roster)
     if old is not None and not changes(old, roster):
         raise RosterError(f"nothing differs from version {old.version}; say what changes, with --member or --remove")
     return roster
@@ -203,6 +205,20 @@ def changes(old: Roster, new: Roster) -> list[str]:
 def day_of(ends: date | None) -> str:
     """When an identity ends, for a sentence."""
     return f"on {ends}" if ends else "never"
+
+
+def require_same_ends(known: Iterable[Member], roster: Roster) -> None:
+    """Raises RosterError when a roster gives an identity key another end than it has in `known`; of those that have one
+    key the last counts.
+    """
+    ends = {member.identity: member.ends for member in known}
+    for one in roster.members:
+        if (was := ends.get(one.identity, one.ends)) != one.ends:
+            raise RosterError(
+                f"version {roster.version} of {roster.federation} lets the identity of {one.name} end "
+                f"{day_of(one.ends)}, and it was to end {day_of(was)}; another end takes a new identity: {one.name} "
+                "makes it with hefed keys rotate, and its new card goes into another version"
+            )
 
 
 def _changed(what: str, was: object, now: object) -> list[str]:

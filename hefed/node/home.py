@@ -21,7 +21,15 @@ from datetime import date
 from pathlib import Path
 
 from hefed.node.errors import NodeError
-from hefed.node.federation import day_of, load_card, load_roster, read_bounded, replace_durably, shown
+from hefed.node.federation import (
+    day_of,
+    load_card,
+    load_roster,
+    read_bounded,
+    replace_durably,
+    require_same_ends,
+    shown,
+)
 from hefed.node.files import COMMANDS, flush_folder, lock_folder, make_private_folder
 from hefed.node.identity import FILE as IDENTITY_FILE
 from hefed.node.identity import Identity, put_under, take_over
@@ -132,7 +140,7 @@ class Home:
 
     def check(self, roster: Roster) -> None:
         """Whether this member may be asked to sign a roster or take it: it lists the member's own name and keys, it is
-        of the federation that the member belongs to, and does not go back. Raises RosterError.
+        of the federation that the member belongs to, does not go back, and moves no identity's end. Raises RosterError.
         """
         me = self.me(roster)
         card = self.next_card() if self.next and _is_of(me, self.next) else self.card()
@@ -141,7 +149,8 @@ class Home:
                 f"the roster of {roster.federation} (version {roster.version}) lets the identity of {me.name} end "
                 f"{day_of(me.ends)}, and its card {day_of(card.ends)}; do not use it, and ask who made it"
             )
-        known = [signed.roster for signed in self.signed().values()]
+        signed = self.signed()
+        known = [one.roster for one in signed.values()]
         force = self.in_force()
         for other in (*known, *([force] if force else [])):
             if other.federation != roster.federation:
@@ -160,6 +169,10 @@ class Home:
                 f"this is version {roster.version} of {roster.federation}, but version {force.version} is in force "
                 "here, and a home never goes back; ask for the newest file"
             )
+        # Those that all signed, so that a member that is left out once does not come back with another end.
+        complete = [signed[version].roster for version in sorted(signed) if not signed[version].missing]
+        before = [*complete, *([force] if force else [])]
+        require_same_ends((member for one in before for member in one.members), roster)
 
     def has_signed(self, roster: Roster) -> bool:
         """Whether this member signed that very roster."""

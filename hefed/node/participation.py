@@ -54,6 +54,7 @@ class Participation:
         self._board = Board(roster, study)
         self._member: Member | None = None
         self._decided = self._lost = False
+        self._left = 0  # of our messages: how many left, or may have left before a restart
         self._knows_what_left = True
         self._complaint = ""
         self._own: dict[bytes, m.Message] = {}
@@ -99,10 +100,11 @@ class Participation:
     # --- what happens to it -------------------------------------------------------------------------------------------
 
     def restore(self) -> None:
-        """Takes the study up from the store, after a restart. What left right before that may not be noted: until the
-        aggregator has said what it has, an approval is not taken back; nothing leaves before that either.
+        """Takes the study up from the store, after a restart. What was marked as leaving before that may have left, and
+        stays. An older version marked nothing: until the aggregator has said what it has, an approval is not taken
+        back; nothing leaves before that either.
         """
-        self._knows_what_left = False
+        self._knows_what_left, self._left = False, self._store.count_marked(self.study)
         self.received = self._store.length(self.study)
         if self._store.recall(self.study, "refusal") is not None:
             self.decline("")  # said before the restart; the member sends the same words again
@@ -126,13 +128,20 @@ class Participation:
 
     def note_accepted(self, number: object) -> None:
         """How many of our messages the aggregator says that it has. When they are more than are stored here, the state
-        was lost, or an older one was put back: then this region has no part in the study any more.
+        was lost, or an older one was put back: then this region has no part in the study any more. Nobody signed that
+        number: after a restart it may only add to what is taken to have left, and without one it says nothing new.
         """
         self.to_send = number if isinstance(number, int) and number >= 0 else 0
-        self._knows_what_left = True
+        if not self._knows_what_left:
+            self._knows_what_left, self._left = True, max(self._left, self.to_send)
         if self.to_send > self._store.count_sent(self.study) and not self.ended and not self._lost:
             self._lost = True
             log.error("study %s: the state that %s had of it is lost; it will refuse", self.title, self._name)
+
+    def note_left(self) -> None:
+        """The next of our messages was handed to the connection."""
+        self.to_send += 1
+        self._left = max(self._left, self.to_send)
 
     def read(self, envelope: bytes) -> m.Message:
         """The message in these bytes, its signature verified; of our own that come back, that they are the same bytes
@@ -196,9 +205,12 @@ class Participation:
                 self._complain(verdict.words)
 
     def _withdraw(self, words: str) -> None:
-        """Refuses after an approval: what was made and has not left yet does not leave any more."""
+        """Refuses after an approval: what was made and has certainly not left does not leave any more. What may have
+        left stays, and the refusal follows on it: no two messages are ever signed for one place.
+        """
         self.forget()
-        self._store.forget_unsent(self.study, self.to_send)
+        self._store.forget_unsent(self.study, self._left)
+        self.to_send = min(self.to_send, self._store.count_sent(self.study))
         self._member = None
         self.decline(words)
 

@@ -291,14 +291,16 @@ class RegionNode:
         return running
 
     def _settle(self, study: bytes) -> None:
-        """Sends what is due, once all that it follows from is flushed, and destroys the secrets of a study that has
-        ended.
+        """Sends what is due, once all that it follows from is flushed and that it is about to leave, and destroys the
+        secrets of a study that has ended.
         """
         running = self._studies[study]
         if self._welcome and running.to_send < self._store.count_sent(study):
             running.decide()  # nothing more leaves once the people of the region took their approval back
         total = self._store.count_sent(study)
         if running.to_send < total:
+            if self._welcome:
+                self._store.mark_leaving(study, running.to_send, self._roster.aggregator.name)
             self._store.commit()
         if self._welcome:
             for some in together(self._to_send(running, total)):
@@ -308,7 +310,7 @@ class RegionNode:
                     self._store.mark_left(study, header["number"], time.time(), self._roster.aggregator.name)
                     self._messages += 1
                     self._bytes += sum(map(len, frames))
-                    running.to_send += 1
+                    running.note_left()
         if running.ended and running.to_send >= total:
             self._end(study)
             log.info("study %s has ended here; its keys are destroyed", running.title)

@@ -438,25 +438,43 @@ class Store:
         """Whether this state knows a message as its own."""
         return self._run("SELECT 1 FROM sent WHERE study = ? AND envelope = ?", study, envelope).fetchone() is not None
 
+    def mark_leaving(self, study: bytes, first: int, to: str) -> None:
+        """That our messages from number `first` on may leave for `to`, once that is committed: `left_to` without
+        `left_at`. After a kill nobody knows whether they did.
+        """
+        self._write(
+            "UPDATE sent SET left_to = ? WHERE study = ? AND number >= ? AND left_to IS NULL AND left_at IS NULL",
+            *(to, study, first),
+        )
+
+    def count_marked(self, study: bytes) -> int:
+        """How many of our messages are marked as leaving or left: the first ones, as they leave in order."""
+        statement = (
+            "SELECT coalesce(max(number) + 1, 0) FROM sent WHERE study = ? "
+            "AND (left_to IS NOT NULL OR left_at IS NOT NULL)"
+        )
+        (count,) = self._run(statement, study).fetchone()
+        return int(count)
+
     def mark_left(self, study: bytes, number: int, at: float, to: str) -> None:
         """That our message was handed to the connection with `to`; the first time counts. Becomes durable with the next
-        commit: a kill before it leaves the time open, and the log then says by when the message was in the record.
+        commit: a kill before it leaves the time open. The message is then sent again, which counts as the first time;
+        if it came back before that, the log says by when it was in the record.
         """
         self._write(
             "UPDATE sent SET left_at = ?, left_to = ? WHERE study = ? AND number = ? AND left_at IS NULL",
             *(at, to, study, number),
         )
 
-    def forget_unsent(self, study: bytes, accepted: int) -> None:
-        """Deletes our messages that never left: the last ones, as messages leave in order. `accepted` is how many the
-        aggregator has, some of which may have left right before a kill, unnoted.
+    def forget_unsent(self, study: bytes, keep: int) -> None:
+        """Deletes our messages that never left: the last ones, as messages leave in order. The first `keep` may have
+        left; one whose time is noted did.
         """
         (noted,) = self._run(
             "SELECT coalesce(max(number), -1) FROM sent WHERE study = ? AND left_at IS NOT NULL", study
         ).fetchone()
-        left = max(noted, accepted - 1)
         for table in ("sent", "sent_attachment"):
-            self._write(f"DELETE FROM {table} WHERE study = ? AND number > ?", study, left)  # noqa: S608  a name of ours
+            self._write(f"DELETE FROM {table} WHERE study = ? AND number > ?", study, max(noted, keep - 1))  # noqa: S608  a name of ours
         self._counts.pop((study, None), None)
 
     def count_sent(self, study: bytes) -> int:

@@ -30,7 +30,7 @@ from hefed.node.limits import USUAL, Limits
 from hefed.node.link import MemberLink
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
-from hefed.protocol.ending import day, require_lasting, warning
+from hefed.protocol.ending import day, warning
 from hefed.protocol.errors import ProtocolError, RosterError
 from hefed.protocol.roster import Roster
 from hefed.report.progress import Progress
@@ -123,10 +123,6 @@ def _opened(path: Path, identity: Identity) -> bytes:
     return identity.unseal(SEALED, data)
 
 
-def _parties(study: Study, analyst: Analyst) -> set[str]:
-    return {analyst.name, analyst.roster.aggregator.name, *study.members} & {one.name for one in analyst.roster.members}
-
-
 def _submission(study: Study, analyst: Analyst, out: Path) -> tuple[Submission, bool]:
     path = out / SUBMISSION
     sweep(path)
@@ -134,8 +130,8 @@ def _submission(study: Study, analyst: Analyst, out: Path) -> tuple[Submission, 
         expires = int(time.time()) + study.security.deadline
         submission = Submission(study, analyst.roster, analyst.name, expires)
         try:
-            require_lasting(analyst.roster, _parties(study, analyst), day(time.time()))
             submission.signed(analyst.identity.signer)  # whether the roster allows it, before anybody hears of it
+            submission.require_lasting()
         except RosterError as error:
             raise NodeError(
                 f"{study.id} cannot be submitted: {error}; change the study, or make the roster's next version"

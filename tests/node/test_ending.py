@@ -14,7 +14,8 @@ from hefed.node.analyst import Submission
 from hefed.node.check import check_home
 from hefed.node.consent import Consent
 from hefed.node.decision import Decision, Decisions
-from hefed.node.errors import NodeError
+from hefed.node.errors import NodeError, NotTakenError
+from hefed.node.federation import draft
 from hefed.node.home import Home
 from hefed.node.operate import standing
 from hefed.node.region import RegionNode
@@ -26,10 +27,10 @@ from hefed.protocol.errors import RosterError
 from hefed.protocol.roster import Roster, SignedRoster
 from hefed.protocol.text import card_text
 from hefed.study import Study
-from tests.node.homes import make_roster, sign
+from tests.node.homes import answering, make_roster, sign
 from tests.node.runs import free_port, hefed, read_until, started, study_file
 from tests.node.test_hostile_aggregator import Setting, _aggregator, _greet, _say, _words, setting
-from tests.node.test_submit import progress
+from tests.node.test_submit import Says, progress, submitted
 
 __all__ = ["setting"]
 
@@ -87,6 +88,58 @@ def test_a_home_signs_no_roster_with_another_end_than_its_card(tmp_path: Path) -
         with pytest.raises(RosterError, match=r"lets the identity of orebro end .*; do not use it, and ask"):
             homes["orebro"].sign(SignedRoster(wrong, {}))
     homes["orebro"].sign(SignedRoster(right, {}))
+
+
+def test_the_end_of_an_identity_is_not_moved_without_a_new_identity(tmp_path: Path) -> None:
+    ends = today() + 100 * DAY
+    federation(tmp_path, orebro=ends)
+    homes = {name: Home(tmp_path / name) for name in NAMES}
+    force = homes["halland"].in_force()
+    assert force is not None
+
+    def moved(to: date | None, version: int, name: str = "orebro") -> Roster:
+        members = tuple(replace(one, ends=to) if one.name == name else one for one in force.members)
+        return replace(force, version=version, members=members)
+
+    for to in (ends + DAY, ends - DAY, None):
+        with pytest.raises(RosterError) as caught:
+            homes["halland"].check(moved(to, 2))
+        assert str(caught.value) == (
+            f"version 2 of Heart failure lets the identity of orebro end {f'on {to}' if to else 'never'}, and it was "
+            f"to end on {ends}; another end takes a new identity: orebro makes it with hefed keys rotate, and its new "
+            "card goes into another version"
+        )
+        with pytest.raises(RosterError, match="lets the identity of orebro end"):
+            homes["halland"].sign(SignedRoster(moved(to, 2), {}))
+        # A roster that all signed, as with changed homes, is not taken either.
+        signatures = {name: home.identity.sign_roster(moved(to, 2)) for name, home in homes.items()}
+        with pytest.raises(RosterError, match="lets the identity of orebro end"):
+            homes["kronoberg"].install(SignedRoster(moved(to, 2), signatures))
+
+    # Under another name, or after a version without the member, it is the same identity.
+    renamed = [replace(one, name="zorebro", ends=None) if one.name == "orebro" else one for one in force.members]
+    with pytest.raises(RosterError, match="lets the identity of zorebro end never"):
+        homes["halland"].check(Roster.of(force.federation, 2, renamed, addresses=force.addresses))
+    others = {name: home for name, home in homes.items() if name != "orebro"}
+    sign(others, replace(force, version=2, members=tuple(one for one in force.members if one.name != "orebro")))
+    with pytest.raises(RosterError, match="lets the identity of orebro end"):
+        homes["halland"].check(moved(None, 3))
+    homes["halland"].check(moved(ends, 3))
+
+
+def test_create_moves_no_end_and_takes_that_of_a_new_identity(tmp_path: Path) -> None:
+    ends = today() + 100 * DAY
+    homes = federation(tmp_path, orebro=ends)
+    force = Home(homes["orebro"]).in_force()
+    card = homes["orebro"] / "orebro.card"
+    card.write_text(card_text(Home(homes["orebro"]).identity.card("orebro", ends + DAY)))
+    with pytest.raises(RosterError, match=f"end on {ends + DAY}, and it was to end on {ends}; another end takes a new"):
+        draft("Heart failure", [str(card)], old=force)
+    card.write_text(card_text(Home(homes["orebro"]).identity.card("orebro", ends)))
+    rotate(homes["orebro"], ends=ends + DAY)
+    made = draft("Heart failure", [str(homes["orebro"] / "orebro.next.card")], old=force)
+    assert made.member("orebro").ends == ends + DAY
+    Home(homes["halland"]).check(made)
 
 
 def test_homes_of_before_have_no_end_and_go_on(tmp_path: Path) -> None:
@@ -237,3 +290,22 @@ def test_an_analyst_is_told_before_anybody_hears_of_its_study(tmp_path: Path) ->
     with pytest.raises(NodeError, match=f"cannot be submitted: the identity of halland ended on {today() - DAY}; "):
         submit(study, analyst, tmp_path / "out", progress())
     assert not (tmp_path / "out/submission.key").exists()
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_an_invitation_that_was_not_taken_before_an_end_is_not_sent_after_it(over: bool, tmp_path: Path) -> None:
+    homes = federation(tmp_path, kronoberg=today() + (-DAY if over else DAY))
+    study, me = Study.load(study_file(tmp_path / "study")), standing(homes["analyst"])
+    analyst = Analyst("analyst", me.home.identity, me.roster, me.addresses)
+    submitted(study, analyst, tmp_path / "out")  # by a command that was stopped before the aggregator was reached
+    says = Says(type="refused", words="no")
+    with (
+        answering(homes["aggregator"], me.roster, "127.0.0.1:0", says) as address,
+        pytest.raises(NotTakenError) as caught,
+    ):
+        submit(study, replace(analyst, addresses=(address,)), tmp_path / "out", progress())
+    assert says.asked == (0 if over else 1)
+    if over:
+        ended = f"the study was not submitted: the identity of kronoberg ended on {today() - DAY}; a new one is made"
+        assert str(caught.value).startswith(ended)
+    assert not (tmp_path / "out/submission.key").exists()  # the next try is a new study

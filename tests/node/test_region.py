@@ -1,12 +1,14 @@
 """A region alone with an aggregator that does as it likes: what it keeps, what it says, and when it ends by itself."""
 
 import secrets
+import shutil
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
@@ -16,14 +18,21 @@ from hefed.node.analyst import Submission
 from hefed.node.consent import Consent
 from hefed.node.decision import Answer, Decision, Decisions
 from hefed.node.handshake import welcome
+from hefed.node.history import History, log_sections
 from hefed.node.identity import Identity
 from hefed.node.link import AggregatorLink, MemberLink, Received
 from hefed.node.region import PATIENCE, RegionNode
 from hefed.node.store import Store
 from hefed.protocol import messages as m
 from hefed.protocol.roster import Roster
+from hefed.report.log import LogLine
 from hefed.study import Study
 from tests.node.runs import secret_files, sent, study_file, wait_for
+from tests.node.test_hostile_aggregator import FakeLink, Setting, setting
+
+__all__ = ["setting"]
+
+TAKEN_BACK = "the patients were told otherwise"
 
 
 class Switch:
@@ -73,7 +82,9 @@ class Alone:
         link.close()
 
     def killed_before_it_noted_what_left(self) -> None:
-        """Ends the region's node, and takes from its state what it had noted of messages that left."""
+        """Ends the region's node, and takes from its state what it had noted of messages that left, and also that they
+        were about to leave, which an older version did not note.
+        """
         self._switch.cut = True
         self._thread.join(10)
         with closing(sqlite3.connect(self.folder / "state.sqlite")) as db, db:
@@ -201,8 +212,8 @@ def test_a_refusal_reaches_the_analyst_in_the_words_of_the_region(tmp_path: Path
 
 def test_an_approval_can_be_taken_back(alone: Alone) -> None:
     assert alone.invite().body.kind == "approval"
-    alone.decide("refused", "the patients were told otherwise")
-    assert alone.said().content == m.Refusal(words="halland refuses: the patients were told otherwise")
+    alone.decide("refused", TAKEN_BACK)
+    assert alone.said().content == m.Refusal(words=f"halland refuses: {TAKEN_BACK}")
     wait_for(lambda: secret_files(alone.folder) == [])
 
 
@@ -306,10 +317,10 @@ def test_what_left_right_before_a_kill_is_not_forgotten_when_an_approval_is_take
     with Alone(tmp_path, Study.load(study_file(tmp_path)), 600) as alone:
         approval = alone.invite()
         alone.killed_before_it_noted_what_left()
-        alone.decide("refused", "the patients were told otherwise")
+        alone.decide("refused", TAKEN_BACK)
         alone.start_again(accepted=1)
         refusal = alone.said()
-        assert refusal.content == m.Refusal(words="halland refuses: the patients were told otherwise")
+        assert refusal.content == m.Refusal(words=f"halland refuses: {TAKEN_BACK}")
         assert refusal.body.previous == approval.digest
         assert list(sent(alone.folder)) == ["approval", "refusal"]
 
@@ -319,7 +330,117 @@ def test_what_has_not_left_does_not_leave_after_a_withdrawal(tmp_path: Path) -> 
         alone.hold()  # the connection breaks, and the region does not get through
         alone.pass_on(alone.submission.study, 0, alone.signed("analyst", alone.submission.invitation))
         wait_for(lambda: "approval" in sent(alone.folder))
-        alone.decide("refused", "the patients were told otherwise")
+        alone.decide("refused", TAKEN_BACK)
         wait_for(lambda: list(sent(alone.folder)) == ["refusal"])
         alone.release()
-        assert alone.said().content == m.Refusal(words="halland refuses: the patients were told otherwise")
+        assert alone.said().content == m.Refusal(words=f"halland refuses: {TAKEN_BACK}")
+
+
+class Line(FakeLink):
+    """The region's link. Whenever something leaves, it copies the region's state as a kill at that moment leaves it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder, self.full = folder, False
+        self.copies: list[Path] = []
+
+    def send_all(self, *given: Any) -> bool:
+        if self.full:
+            return False
+        self.copies.append(self.folder.with_name(f"{self.folder.name}-{len(self.copies)}"))
+        shutil.copytree(self.folder, self.copies[-1], ignore=shutil.ignore_patterns("*-shm"))
+        return bool(super().send_all(*given))
+
+
+def on_a_line(setting: Setting, folder: Path, accepted: dict[str, int] | None) -> RegionNode:
+    """halland with its state in that folder, greeted with what an aggregator says that it has of it, or not at all."""
+    identity, setting.link = setting.identities["halland"], Line(folder)
+    setting.store = Store(folder)
+    consent = Consent("halland", setting.study.tables["halland"], Policy(), Decisions(setting.folder, identity))
+    node = RegionNode(
+        name="halland", roster=setting.roster, identity=identity, store=setting.store,
+        link=setting.link,  # type: ignore[arg-type]
+        consent=consent,
+    )  # fmt: skip
+    if accepted is not None:
+        node._handle(Received({"type": "welcome", "accepted": accepted}, ()))
+    return node
+
+
+def say(setting: Setting, study: bytes, answer: Answer, words: str = "") -> None:
+    decisions = Decisions(setting.folder, setting.identities["halland"])
+    decisions.write(Decision(study=study, answer=answer, words=words, at=time.time()))
+
+
+def lines_of(folder: Path) -> list[LogLine]:
+    """What the log of that home shows of its one study."""
+    with History(folder) as history:
+        (section,) = log_sections(history, aggregator="aggregator")
+    return [line for line in section.lines if line.event == "sent"]
+
+
+def turn(node: RegionNode) -> None:
+    """What a region does between two looks at its link."""
+    node._decide()
+    node._settle_all()
+
+
+def said(setting: Setting) -> list[m.Message]:
+    return [m.read_message(frames[0], setting.roster) for _, frames in setting.link.take("message")]
+
+
+@pytest.mark.parametrize("accepted", [0, 1])
+def test_a_lying_welcome_after_a_kill_gets_no_second_message_for_one_place(setting: Setting, accepted: int) -> None:
+    node = on_a_line(setting, setting.folder / "halland", {})
+    made = setting.submission()
+    say(setting, made.study, "approved")
+    setting.invite(node, made)
+    (approval,) = said(setting)
+    (killed,) = setting.link.copies  # type: ignore[attr-defined]
+    setting.store.close()
+    assert [(one.certainty, one.at) for one in lines_of(killed)] == [("not yet", None)]
+    say(setting, made.study, "refused", TAKEN_BACK)
+    node = on_a_line(setting, killed, {made.study.hex(): accepted})
+    turn(node)
+    heard = said(setting)
+    assert [one.envelope for one in heard[:-1]] == [approval.envelope] * (1 - accepted)
+    assert heard[-1].content == m.Refusal(words=f"halland refuses: {TAKEN_BACK}")
+    assert heard[-1].body.previous == approval.digest
+    setting.store.close()
+    assert "left" in {one.certainty for one in lines_of(killed)}
+
+
+def test_what_found_no_room_on_the_line_does_not_leave_after_a_withdrawal(setting: Setting) -> None:
+    node = on_a_line(setting, setting.folder / "halland", {})
+    link = setting.link
+    assert isinstance(link, Line)
+    link.full, made = True, setting.submission()
+    say(setting, made.study, "approved")
+    setting.invite(node, made)
+    assert setting.store.count_marked(made.study) == 1  # it was about to leave
+    say(setting, made.study, "refused", TAKEN_BACK)
+    turn(node)
+    link.full = False
+    turn(node)
+    (refusal,) = said(setting)
+    assert refusal.content == m.Refusal(words=f"halland refuses: {TAKEN_BACK}")
+    assert refusal.body.previous == m.ZERO_HASH
+    setting.store.close()
+
+
+def test_a_welcome_that_claims_what_never_left_lets_nothing_more_leave(setting: Setting) -> None:
+    """The aggregator says that it has the approval before it left, and after the withdrawal that it has nothing."""
+    node = on_a_line(setting, setting.folder / "halland", {})
+    link = setting.link
+    assert isinstance(link, Line)
+    link.full, made = True, setting.submission()
+    say(setting, made.study, "approved")
+    setting.invite(node, made)
+    node._handle(Received({"type": "welcome", "accepted": {made.study.hex(): 1}}, ()))
+    say(setting, made.study, "refused", TAKEN_BACK)
+    turn(node)
+    node._handle(Received({"type": "welcome", "accepted": {}}, ()))
+    link.full = False
+    turn(node)
+    assert [one.content for one in said(setting)] == [m.Refusal(words=f"halland refuses: {TAKEN_BACK}")]
+    setting.store.close()

@@ -185,6 +185,7 @@ def test_a_message_leaves_once_and_by_when_it_came_back_if_that_was_not_noted(tm
         store.remember(study, str(number), message.envelope, (bytes([number]),), made=float(number))
     store.mark_left(study, 0, 10.0, "aggregator")
     store.mark_left(study, 0, 99.0, "aggregator")  # sent again after the connection broke
+    store.mark_leaving(study, 1, "aggregator")
     store.commit()
     store.mark_left(study, 1, 11.0, "aggregator")
     store._db.close()  # as a kill does: the message left, the note of it did not become durable
@@ -194,4 +195,9 @@ def test_a_message_leaves_once_and_by_when_it_came_back_if_that_was_not_noted(tm
     with History(tmp_path) as history:
         (section,) = log_sections(history, aggregator="aggregator")
     assert [(line.at, line.certainty) for line in section.lines] == [(10.0, "left"), (20.0, "by"), (None, "not yet")]
+    store.mark_left(study, 2, 30.0, "aggregator")  # about to leave when the kill came, and sent again
+    store.commit()
+    with History(tmp_path) as history:
+        (section,) = log_sections(history, aggregator="aggregator")
+    assert (section.lines[2].at, section.lines[2].certainty) == (30.0, "left")
     store.close()
