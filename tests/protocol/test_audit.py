@@ -63,6 +63,7 @@ def test_transcripts_of_all_parties_are_well(finished: Federation) -> None:
     found = audited(*(written(finished, name) for name in (AGGREGATOR, *finished.study.members)))
     assert found.findings == []
     assert [one.party for one in found.replayed] == [AGGREGATOR, *finished.study.members]
+    assert {one.format for one in found.replayed} == {"hefed/1 transcript"}
     assert all(one.whole and one.unrecorded == () for one in found.replayed)
     assert unfinished(found.board) is None
     sums = [entry for entry in finished.log if entry.message.body.kind == "sum"]

@@ -76,6 +76,23 @@ def test_the_attachment_of_an_answer_after_the_sum_is_neither_kept_nor_passed_on
     assert "university" in federation.board.rounds[2].answers  # it is asked again, as it has answered
 
 
+def test_a_reader_makes_nothing_of_the_attachment_of_a_late_answer(small_study: Study) -> None:
+    """Should the aggregator pass it on all the same: here it opens for nobody."""
+    federation, held = after_the_sum(small_study)
+    late = signed(federation, "university", held["university"][0].message.content, b"no answer")
+    federation.deliver = lambda name, entry, attachments: (
+        entry.message.envelope,
+        (b"no answer",) if entry.message.digest == late.digest and name in small_study.readers else attachments,
+    )
+    entries = federation._accept("university", Outgoing("answer 1 1", late, (b"no answer",)))
+    federation.run(entries)
+    assert federation.board.outcome is None
+    readers = [federation.parties[name] for name in small_study.readers]
+    assert [party.record[-1] for party in readers] == [(late.envelope, (b"no answer",))] * 3
+    assert [party.machine.reader.rounds_opened for party in readers] == [2, 2, 2]
+    assert not any("refusal" in party.sent for party in readers)
+
+
 def test_what_is_bound_to_a_late_answer_must_come_with_it(small_study: Study) -> None:
     federation, held = after_the_sum(small_study)
     (late,), coordinator = held["university"], federation.coordinator
