@@ -4,8 +4,9 @@ It stands above protocol and statistics, which do not know each other: to verify
 the protocol, and to take every step of the model again from the opened sums. Needs no secret and no patient's data.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO
@@ -97,6 +98,7 @@ class Audited:
 
 def audit(files: Sequence[Opened]) -> Audited:
     """The audit of transcripts, with the results' files among them verified; one that is not proved is a finding."""
+    files = _told_apart(files)
     found = Audited(protocol_audit.audit((one.name, one.reader) for one in files), {})
     by_study = {one.study: one for one in found.studies}
     for one in files:
@@ -107,7 +109,7 @@ def audit(files: Sequence[Opened]) -> Audited:
         try:
             proof = verify(one.file)
         except NotProvedError as error:
-            if not any(shown.findings for shown in study.replayed if shown.name == one.name):
+            if not any(replayed.findings for replayed in study.replayed if replayed.reader is one.reader):
                 words = f"this result is not proved: {error}"
                 study.findings.append(protocol_audit.Finding("result", one.reader.head.party, one.name, words))
             continue
@@ -115,6 +117,12 @@ def audit(files: Sequence[Opened]) -> Audited:
         if known is None or known[1].counts is None:
             found.proofs[study.study] = one.name, proof
     return found
+
+
+def _told_apart(files: Sequence[Opened]) -> list[Opened]:
+    """The files, those of one name with their paths."""
+    times = Counter(one.name for one in files)
+    return [one if times[one.name] == 1 else replace(one, name=shown(Path(one.file.name))) for one in files]
 
 
 Sums = Mapping[int, Sequence[bytes]]

@@ -68,8 +68,7 @@ class Replayed:
     """What one transcript, or the record in a result's file, showed."""
 
     name: str
-    party: str
-    format: str
+    reader: TranscriptReader
     roster: Roster
     study: bytes
     board: Board
@@ -81,6 +80,16 @@ class Replayed:
     whole: bool = False
     """Whether it was read to its signed end."""
     findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def party(self) -> str:
+        """Whose it is."""
+        return self.reader.head.party
+
+    @property
+    def format(self) -> str:
+        """Which kind of file it is."""
+        return self.reader.format
 
     @property
     def counts(self) -> bool:
@@ -134,7 +143,7 @@ class _Replay:
     def __init__(self, name: str, reader: TranscriptReader) -> None:
         head = reader.head
         self._reader = reader
-        self._seen = Replayed(name, head.party, reader.format, head.roster, head.study, Board(head.roster, head.study))
+        self._seen = Replayed(name, reader, head.roster, head.study, Board(head.roster, head.study))
         self._board = self._seen.board
         self._sum: RunningSum | None = None
         self._total: bytes | None = None

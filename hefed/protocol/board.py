@@ -375,20 +375,21 @@ class Board:
 
     def _on_check(self, message: Message, content: m.Check) -> bool:
         record = self._record(content.round, message)
-        self._once(message.sender in record.checks, message)
+        self._once(message.sender in record.has_checked, message)
         if content.list != record.list_digest:
             raise EquivocationError(
                 f"{message.sender} was shown another list of contributions in round {content.round}"
             )
         if len(content.value) != 24 * len(self.profile.primes):
             raise UnfitError(f"the check value of {message.sender} has a wrong length")
+        record.has_checked.add(message.sender)
         if record.sum is None:
             record.checks[message.sender] = content
         return False
 
     def _on_answer(self, message: Message, content: m.Answer) -> bool:
         record = self._record(content.round, message)
-        self._once(content.attempt in record.answers.get(message.sender, ()), message)
+        self._once((message.sender, content.attempt) in record.has_answered, message)
         asked = content.attempt <= len(record.opens) and message.sender in record.opens[content.attempt - 1].keyholders
         if not asked or len(message.body.attachments) != 1:
             raise ProtocolError(f"{message.sender} answers what it was not asked")
@@ -398,6 +399,7 @@ class Board:
             raise EquivocationError(
                 f"{message.sender} was shown another list of contributions in round {content.round}"
             )
+        record.has_answered.add((message.sender, content.attempt))
         if record.sum is None:
             record.answers.setdefault(message.sender, set()).add(content.attempt)
         return False

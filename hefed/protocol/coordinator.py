@@ -129,7 +129,7 @@ class Coordinator:
         entry = Entry(message, attachments)
         self._require_attachments(entry)
         self._post(entry, now)
-        return [entry, *self.tick(now, connected)]
+        return [self._kept(entry), *self.tick(now, connected)]
 
     def restore(self, envelope: bytes, attachments: tuple[Buffer, ...], then: float) -> None:
         """An entry of the stored record, the aggregator's own included, after a restart."""
@@ -163,6 +163,12 @@ class Coordinator:
             raise ProtocolError(
                 f"what came with a '{entry.message.body.kind}' of {entry.message.sender} is not what was signed"
             )
+
+    def _kept(self, entry: Entry) -> Entry:
+        """The entry, without the attachment of an answer that came after the sum: nobody needs it any more."""
+        content = entry.message.content
+        late = isinstance(content, m.Answer) and self.board.rounds[content.round].sum is not None
+        return Entry(entry.message) if late else entry
 
     def _post(self, entry: Entry, now: float) -> None:
         content = entry.message.content

@@ -19,6 +19,11 @@ class RoundRecord:
     open_digests: list[bytes] = field(default_factory=list)
     checks: dict[str, m.Check] = field(default_factory=dict)
     answers: dict[str, set[int]] = field(default_factory=dict)
+    has_checked: set[str] = field(default_factory=set)
+    has_answered: set[tuple[str, int]] = field(default_factory=set)
+    """Who sent a check value, and who an answer to which attempt: after the sum too, where `checks` and `answers` stay
+    as they were at the sum.
+    """
     sum: m.Sum | None = None
     bytes_sent: int = 0
 

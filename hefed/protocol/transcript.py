@@ -26,6 +26,8 @@ PIECE = 2**20
 """Bytes of an attachment in one frame at most."""
 MOST = codec.MAX_BYTES + 2**12
 """Bytes of any frame at most: one envelope, and a little."""
+END_OF_TIME = 253_402_300_800
+"""The beginning of the year 10000, in seconds since 1970: no time of an entry is at it or after."""
 STATEMENT = "transcript"
 """The label under which a party signs the hash of its transcript."""
 
@@ -51,7 +53,7 @@ class Chained(_Frame):
 
 class _Entry(Chained):
     number: Annotated[int, Field(ge=0, lt=2**40)]
-    at: Annotated[float, Field(ge=0, le=2**40, allow_inf_nan=False)]
+    at: Annotated[float, Field(ge=0, lt=END_OF_TIME, allow_inf_nan=False)]
     envelope: bytes
     held: Annotated[list[bool], Field(max_length=1025)]
 

@@ -156,8 +156,13 @@ def _about(one: StudyAudit, board: Board, known: bool) -> list[str]:
     return lines
 
 
+def _moment(release: Release) -> datetime:
+    """A time of the years that there are: of others no entry is read (`protocol.transcript`)."""
+    return datetime.fromtimestamp(release.at, UTC)
+
+
 def _time(release: Release) -> str:
-    return datetime.fromtimestamp(release.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return _moment(release).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _ended(board: Board) -> str:
@@ -219,7 +224,7 @@ def _study_document(one: StudyAudit, proof: tuple[str, Proof] | None) -> dict[st
                 "keyholders": list(release.keyholders),
                 "readers": list(release.readers),
                 "patients": 0 if release.round == 0 else counts.patients if counts else None,
-                "at": datetime.fromtimestamp(release.at, UTC).isoformat(),
+                "at": _moment(release).isoformat(),
                 "verified": release.verified,
                 "checked_again": list(release.checked_again),
             }

@@ -51,6 +51,8 @@ class Round:
     opens: list[Message] = field(default_factory=list)
     checks: dict[str, bytes] = field(default_factory=dict)
     answers: dict[tuple[str, int], Message] = field(default_factory=dict)
+    has_checked: set[str] = field(default_factory=set)
+    has_answered: set[tuple[str, int]] = field(default_factory=set)
     sum: Message | None = None
 
     @property
@@ -313,12 +315,13 @@ class Record:
 
     def take_check(self, message: Message) -> None:
         here, value = self.opened_round(message), message.content["value"]
-        if message.sender in here.checks:
+        if message.sender in here.has_checked:
             self.unfit(message, "a second check value")
         if message.content["list"] != here.list_digest:
             self.contrary(message, "another list of contributions")
         if len(value) != 24 * len(self.profile.primes):
             self.unfit(message, "a wrong length")
+        here.has_checked.add(message.sender)
         if here.sum is not None:
             return
         packed = here.contributions[message.sender].attachments[0]
@@ -328,13 +331,14 @@ class Record:
 
     def take_answer(self, message: Message) -> None:
         here, attempt = self.opened_round(message), message.content["attempt"]
-        if (message.sender, attempt) in here.answers:
+        if (message.sender, attempt) in here.has_answered:
             self.unfit(message, "a second answer")
         asked = attempt <= len(here.opens) and message.sender in here.opens[attempt - 1].content["keyholders"]
         if not asked or len(message.bound) != 1 or message.bound[0]["size"] > self.longest_answer(message.sender, here):
             self.contrary(message, "an answer that was not asked for, or is too long")
         if message.content["list"] != here.list_digest:
             self.contrary(message, "another list of contributions")
+        here.has_answered.add((message.sender, attempt))
         if here.sum is None:
             here.answers[message.sender, attempt] = message
 

@@ -9,13 +9,15 @@ from hefed.protocol import messages as m
 from hefed.protocol.answers import most_bytes
 from hefed.protocol.board import Board
 from hefed.protocol.contexts import deal_context
-from hefed.protocol.errors import EquivocationError, SignatureError
+from hefed.protocol.coordinator import Coordinator
+from hefed.protocol.errors import EquivocationError, ProtocolError, SignatureError
 from hefed.protocol.ports import Outgoing
 from hefed.protocol.rules import Phase
 from hefed.protocol.sealing import seal
 from hefed.study import Study
-from tests.attacks.cheating import replace, resigned, words
+from tests.attacks.cheating import replace, resigned, signed, words
 from tests.protocol.federation import Federation
+from tests.protocol.late import after_the_sum
 
 
 def test_a_keyholder_that_answers_differently_when_asked_again_is_named(
@@ -207,3 +209,35 @@ def test_nobody_speaks_out_of_turn(small_study: Study) -> None:
     federation.run(until=probe)
     assert len({phase for phase, _ in tried}) >= 6
     assert federation.finding().outcome == "result"
+
+
+def taken_again_and_again(study: Study) -> tuple[int, int]:
+    """How many answers to one question the aggregator takes of a keyholder after the sum, each following on the last,
+    and how many bytes it keeps beside them.
+    """
+    federation, held = after_the_sum(study)
+    (late,), taken, kept = held["university"], 0, 0
+    message, attachments = late.message, late.attachments
+    for number in range(10):
+        try:
+            entries = federation.coordinator.receive(message.envelope, attachments, federation.now, federation.present)
+        except ProtocolError:
+            break
+        taken, kept = taken + 1, kept + sum(len(data) for entry in entries for data in entry.attachments)
+        attachments = (bytes([number]) * len(late.attachments[0]),)
+        message = signed(federation, "university", late.message.content, message.digest, attachments)
+    return taken, kept
+
+
+def test_answers_after_the_sum_do_not_fill_disks(small_study: Study) -> None:
+    assert taken_again_and_again(small_study) == (1, 0)
+
+
+def test_control_without_the_memory_of_late_answers_each_is_taken_and_kept(
+    small_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Board, "_once", staticmethod(lambda already, message: None))
+    monkeypatch.setattr(Coordinator, "_kept", lambda self, entry: entry)
+    taken, kept = taken_again_and_again(small_study)
+    assert taken == 10
+    assert kept > 1_000

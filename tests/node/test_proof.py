@@ -16,7 +16,8 @@ from hefed.crypto import packing
 from hefed.crypto.hashing import tagged_hash
 from hefed.crypto.parameters import PRECISE
 from hefed.node import proof
-from hefed.node.proof import NotProvedError, Proof, verify
+from hefed.node.proof import NotProvedError, Proof, audit, verify
+from hefed.node.transcripts import opened
 from hefed.protocol import messages as m
 from hefed.protocol.coordinator import Entry
 from hefed.protocol.result_file import ResultWriter
@@ -370,3 +371,34 @@ def test_only_who_approved_is_said_to_have_approved(tmp_path: Path) -> None:
     assert "university" in federation.board.members
     assert not any("university" in words for words in shown.proved)
     assert any("on the word of halland, kronoberg, orebro, who opened them" in words for words in shown.taken)
+
+
+# --- Beside transcripts -------------------------------------------------------------------------------
+
+
+def in_folders(folder: Path, **files: bytes) -> list[Path]:
+    """Each in a folder of its own, all of one name."""
+    paths = [folder / name / "r.hefed" for name in files]
+    for path, data in zip(paths, files.values(), strict=True):
+        path.parent.mkdir()
+        path.write_bytes(data)
+    return paths
+
+
+def test_files_of_one_name_do_not_hide_each_other(finished: Federation, tmp_path: Path) -> None:
+    """One is altered, so nobody's; the other is whole, and not proved: it names who signed it."""
+    whole = result_of(finished)
+    altered = bytearray(whole)
+    altered[-500] ^= 1
+    false = result_of(finished, document={**honest(finished)["document"], "n": 300})
+    paths = in_folders(tmp_path, altered=bytes(altered), false=false, whole=whole)
+    with opened(paths) as files:
+        (study,) = (found := audit(files)).studies
+    with opened(paths[1:2]) as files:
+        (alone,) = audit(files).studies
+    assert [(finding.rule, finding.party, finding.where) for finding in study.findings] == [
+        ("transcript", f"whoever handed in {paths[0]}", str(paths[0])),
+        ("result", "halland", str(paths[1])),
+    ]
+    assert [name for name, _ in found.proofs.values()] == [str(paths[2])]
+    assert [finding.where for finding in alone.findings] == ["r.hefed"]

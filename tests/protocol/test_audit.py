@@ -15,6 +15,7 @@ from hefed.protocol.ports import Outgoing
 from hefed.study import Study
 from tests.protocol.conftest import study_file
 from tests.protocol.federation import Federation
+from tests.protocol.late import after_the_sum
 from tests.protocol.transcripts import AGGREGATOR, audited, written
 
 REGIONS = ("halland", "kronoberg", "orebro")
@@ -62,6 +63,7 @@ def test_transcripts_of_all_parties_are_well(finished: Federation) -> None:
     found = audited(*(written(finished, name) for name in (AGGREGATOR, *finished.study.members)))
     assert found.findings == []
     assert [one.party for one in found.replayed] == [AGGREGATOR, *finished.study.members]
+    assert {one.format for one in found.replayed} == {"hefed/1 transcript"}
     assert all(one.whole and one.unrecorded == () for one in found.replayed)
     assert unfinished(found.board) is None
     sums = [entry for entry in finished.log if entry.message.body.kind == "sum"]
@@ -96,13 +98,26 @@ def test_a_message_that_never_came_back_is_shown(finished: Federation) -> None:
     assert [message.body.kind for message in found.replayed[0].unrecorded] == ["contribution"]
 
 
-def test_a_keyholder_that_came_back_late_breaks_no_rule(small_study: Study) -> None:
-    federation = Federation(small_study)
-    federation.leave_at("university", "answer 1")
-    federation.run()
+def test_an_answer_and_a_check_value_after_the_sum_break_no_rule(small_study: Study) -> None:
+    federation, held = after_the_sum(small_study)
+    late = [*held["university"], *held["kronoberg"]]
+    federation.run([entry for one in late for entry in federation._accept(one.message.sender, one)])
     found = audited(written(federation, AGGREGATOR), written(federation, "halland"))
     assert found.findings == []
-    assert any("university" not in release.keyholders for release in found.releases)
+    assert ["university" in release.keyholders for release in found.releases[:3]] == [True, False, True]
+    assert [release.checked_again for release in found.releases[:2]] == [REGIONS, ("halland", "orebro")]
+
+
+@pytest.mark.parametrize(("name", "more"), [("university", (b"other bytes",)), ("kronoberg", ())])
+def test_who_answers_or_checks_a_second_time_after_the_sum_is_named(
+    name: str, more: tuple[bytes, ...], small_study: Study
+) -> None:
+    federation, held = after_the_sum(small_study)
+    late = held[name][0].message
+    again = signed(federation, name, late.content, late.digest, *more)
+    finding = only(audited(written(federation, AGGREGATOR, [*federation.log, Entry(late), Entry(again.message)])))
+    assert (finding.rule, finding.party) == ("message", name)
+    assert finding.words == f"a second '{late.body.kind}' of {name}"
 
 
 # --- what an aggregator can try -------------------------------------------------------------------

@@ -4,11 +4,12 @@ import pytest
 
 from hefed.protocol import messages as m
 from hefed.protocol.coordinator import Coordinator, give_up
-from hefed.protocol.errors import ProtocolError
+from hefed.protocol.errors import ProtocolError, RepeatedError
 from hefed.protocol.ports import Outgoing
 from hefed.protocol.rules import Phase
 from hefed.study import Study
 from tests.protocol.federation import Federation
+from tests.protocol.late import after_the_sum
 
 
 def signed(federation: Federation, sender: str, content: m.Content, *attachments: bytes) -> m.Message:
@@ -56,6 +57,64 @@ def test_frames_that_are_not_the_signed_ones_are_refused_and_nothing_changes(
     federation.run()
     assert asked
     assert federation.finding().outcome == "result"
+
+
+def test_the_attachment_of_an_answer_after_the_sum_is_neither_kept_nor_passed_on(small_study: Study) -> None:
+    """The message itself is: its sender's next one follows on it."""
+    federation, held = after_the_sum(small_study)
+    late = [*held["university"], *held["kronoberg"]]
+    entries = [entry for outgoing in late for entry in federation._accept(outgoing.message.sender, outgoing)]
+    assert [entry.message for entry in entries[:4]] == [outgoing.message for outgoing in late]
+    assert [len(outgoing.attachments) for outgoing in late] == [1, 0, 1, 1]
+    assert [entry.attachments for entry in entries[:4]] == [(), (), (), late[3].attachments]
+    federation.run(entries)
+    assert federation.finding().outcome == "result"
+    assert federation.refused == []
+    envelope = late[0].message.envelope
+    assert {party.record.count((envelope, ())) for party in federation.parties.values()} == {1}
+    assert sorted(federation.board.rounds[1].answers) == ["halland", "orebro"]
+    assert "university" in federation.board.rounds[2].answers  # it is asked again, as it has answered
+
+
+def test_a_reader_makes_nothing_of_the_attachment_of_a_late_answer(small_study: Study) -> None:
+    """Should the aggregator pass it on all the same: here it opens for nobody."""
+    federation, held = after_the_sum(small_study)
+    late = signed(federation, "university", held["university"][0].message.content, b"no answer")
+    federation.deliver = lambda name, entry, attachments: (
+        entry.message.envelope,
+        (b"no answer",) if entry.message.digest == late.digest and name in small_study.readers else attachments,
+    )
+    entries = federation._accept("university", Outgoing("answer 1 1", late, (b"no answer",)))
+    federation.run(entries)
+    assert federation.board.outcome is None
+    readers = [federation.parties[name] for name in small_study.readers]
+    assert [party.record[-1] for party in readers] == [(late.envelope, (b"no answer",))] * 3
+    assert [party.machine.reader.rounds_opened for party in readers] == [2, 2, 2]
+    assert not any("refusal" in party.sent for party in readers)
+
+
+def test_what_is_bound_to_a_late_answer_must_come_with_it(small_study: Study) -> None:
+    federation, held = after_the_sum(small_study)
+    (late,), coordinator = held["university"], federation.coordinator
+    with pytest.raises(ProtocolError, match="what came with a 'answer' of university is not what was signed"):
+        coordinator.receive(late.message.envelope, (), federation.now, federation.present)
+    assert coordinator.board.last_digest["university"] == late.message.body.previous
+
+
+@pytest.mark.parametrize(("name", "more"), [("university", (b"other bytes",)), ("kronoberg", ())])
+def test_nobody_answers_or_checks_a_second_time_after_the_sum(
+    name: str, more: tuple[bytes, ...], small_study: Study
+) -> None:
+    """With other bytes, each following on the last one."""
+    federation, held = after_the_sum(small_study)
+    late, coordinator = held[name][0], federation.coordinator
+    assert [entry.message for entry in federation._accept(name, late)] == [late.message]
+    again = signed(federation, name, late.message.content, *more)
+    assert again.body.previous == late.message.digest
+    with pytest.raises(RepeatedError, match=f"a second '{late.message.body.kind}' of {name}"):
+        coordinator.receive(again.envelope, more, federation.now, federation.present)
+    assert coordinator.board.last_digest[name] == late.message.digest
+    assert sorted(coordinator.board.rounds[1].checks) == ["halland", "orebro"]
 
 
 def test_a_study_that_waits_for_keyholders_at_the_deadline_names_them(small_study: Study) -> None:

@@ -1,5 +1,7 @@
 """A transcript is what its party signed, to the byte, or it is refused."""
 
+import math
+from datetime import UTC, datetime
 from io import BytesIO
 
 import pytest
@@ -170,6 +172,19 @@ def test_an_entry_says_of_each_attachment_whether_it_is_kept(finished: Federatio
     contribution = next(entry for entry in finished.log if entry.message.body.kind == "contribution")
     with pytest.raises(ValueError, match="all attachments of an entry or none"):
         writer.add(0, 0.0, contribution.message, contribution.attachments * 2)
+
+
+@pytest.mark.parametrize("at", [t.END_OF_TIME, 2**40, -1, math.inf, math.nan])
+def test_a_time_that_no_calendar_has_is_refused(at: float, finished: Federation) -> None:
+    file = BytesIO()
+    writer = t.TranscriptWriter(file, t.Head(AGGREGATOR, finished.submission.study, finished.roster))
+    for number, time in enumerate((0, math.nextafter(t.END_OF_TIME, 0), at)):
+        writer.add(number, time, finished.log[number].message, ())
+    reader = iter(TranscriptReader(BytesIO(file.getvalue())))
+    times = [datetime.fromtimestamp(next(reader).at, UTC) for _ in range(2)]
+    assert [time.year for time in times] == [1970, 9999]
+    with pytest.raises(TranscriptError, match="it does not have its form"):
+        next(reader)
 
 
 def test_an_attachment_that_its_party_altered_is_found(finished: Federation) -> None:

@@ -220,8 +220,13 @@ def cases() -> tuple[Records, list[tuple[str, list[Entry], Expected]]]:
         ("a whole round", r.log, []),
         ("a sum without one check value", summed_without_orebro(r, vector=packed["orebro"]), []),
         ("a complaint after the proposal", r.follow(without, complaint, "orebro"), []),
+        ("a check value and an answer after the sum", after_the_sum(r, packed["orebro"], "check", "answer"), []),
     ]
-    bad = [*changes, *of_the_beginning(r), *of_the_end(r)]
+    late: list[Change] = [
+        (f"a second {what} after the sum", after_the_sum(r, packed["orebro"], kind, kind), "message", "orebro")
+        for what, kind in (("answer to one question", "answer"), ("check value", "check"))
+    ]
+    bad = [*changes, *late, *of_the_beginning(r), *of_the_end(r)]
     return r, [*good, *((name, record, [[rule, party]]) for name, record, rule, party in bad)]
 
 
@@ -306,6 +311,19 @@ def summed_without_orebro(r: Records, *, vector: bytes) -> list[Entry]:
         if (entry.message.sender, entry.message.body.kind) not in {("orebro", "check"), ("orebro", "answer")}
     ]
     return [*record, r.signed(total, (r.log[total].attachments[0], vector), absent=["orebro"])]
+
+
+def after_the_sum(r: Records, vector: bytes, *kinds: str) -> list[Entry]:
+    """The sum without orebro, and then its messages of these kinds, as the aggregator keeps them: without attachments.
+    A second answer binds other bytes than the first.
+    """
+    record = summed_without_orebro(r, vector=vector)
+    for number, kind in enumerate(kinds):
+        there = r.log[r.place(kind, "orebro")]
+        bound = tuple(flipped(data) for data in there.attachments) if kind in kinds[:number] else there.attachments
+        *record, last = r.follow(record, there.message.content, "orebro", bound)
+        record.append(Entry(last.message))
+    return record
 
 
 def _by(signer: str, message: m.Message) -> bytes:

@@ -11,13 +11,13 @@ from hefed.node.transcripts import Opened
 from hefed.protocol import messages as m
 from hefed.protocol.result_file import ResultReader
 from hefed.protocol.rules import Phase
-from hefed.protocol.transcript import TranscriptReader
+from hefed.protocol.transcript import END_OF_TIME, Head, TranscriptReader, TranscriptWriter
 from hefed.report.audit import document, print_audit
 from tests.attacks.cheating import replace, resigned
 from tests.node.test_proof import honest, result_of, with_a_constant_column
 from tests.protocol.conftest import study_file
-from tests.protocol.federation import Federation
-from tests.protocol.transcripts import AGGREGATOR, written
+from tests.protocol.federation import NOW, Federation
+from tests.protocol.transcripts import AGGREGATOR, kept, signing, written
 
 
 def audited(*files: bytes) -> Audited:
@@ -61,6 +61,34 @@ def test_a_complaint_names_who_complains_and_the_dealer(phase: Phase, tmp_path: 
     (study,) = document(found)["studies"]
     assert study["outcome"] == {"how": "complaint", "by": "university", "about": "orebro", "words": words}
     assert study["unfinished"] is None
+
+
+def summed_at(federation: Federation, at: float) -> bytes:
+    """Halland's transcript, with that time for each sum."""
+    file = io.BytesIO()
+    writer = TranscriptWriter(file, Head("halland", federation.submission.study, federation.roster))
+    for number, entry in enumerate(kept(federation, "halland", federation.log)):
+        writer.add(number, at if entry.message.body.kind == "sum" else NOW, entry.message, entry.attachments)
+    writer.finish(signing(federation.signers["halland"]))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("at", [END_OF_TIME, 2**40])
+def test_a_time_that_no_calendar_has_names_who_signed_it(at: int, finished: Federation) -> None:
+    found = audited(summed_at(finished, at))
+    (finding,) = found.studies[0].findings
+    assert (finding.rule, finding.party) == ("transcript", "halland")
+    assert "it does not have its form" in finding.words
+    assert "NOT WELL: 1 broken rule; the first names halland." in text(found)
+    assert document(found)["ok"] is False
+
+
+def test_the_last_time_that_a_calendar_has_is_shown(finished: Federation) -> None:
+    found = audited(summed_at(finished, END_OF_TIME - 1))
+    assert found.studies[0].findings == []
+    assert "from 9999-12-31 23:59:59 to 9999-12-31 23:59:59 UTC" in text(found)
+    (study,) = document(found)["studies"]
+    assert {release["at"] for release in study["releases"]} == {"9999-12-31T23:59:59+00:00"}
 
 
 # --- How many patients stand behind it ------------------------------------------------------------
