@@ -43,6 +43,7 @@ PRAGMA user_version = {VERSION};
 """Times are seconds since 1970. `ended_at` is null while a study runs. `kept` says what there is of a study: 2 all of
 it, 1 its messages without their attachments, 0 nothing but that it took place. `made` is when a message was stored and
 `left_at` when it was first handed to the connection; null in messages of form 1 stands for times that were not kept.
+`left_to` alone marks a message that is about to leave.
 `opened` has what a reader opened, by round; `own_rows` is how many of its patients a region gave.
 """
 

@@ -40,6 +40,7 @@ def part(region: Region, tmp_path: Path) -> tuple[Participation, Store]:
         study=region.asked.study,
     )
     made.restore()
+    made.note_accepted(None)
     return made, store
 
 

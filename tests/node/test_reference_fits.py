@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from hefed.crypto.parameters import PROFILES
-from hefed.node.proof import verify
+from hefed.node.proof import audit, verify
 from hefed.node.transcripts import opened
-from hefed.protocol.audit import audit, unfinished
+from hefed.protocol.audit import unfinished
 from tests.node.runs import (
     COX,
     EXAMPLES,
@@ -255,8 +255,8 @@ def test_progress_is_plain_lines_in_a_pipe(demo: Outcome) -> None:
 
 def test_the_transcripts_of_all_parties_are_well(done: tuple[Case, Outcome]) -> None:
     _, outcome = done
-    with opened([outcome.folder]) as transcripts:
-        (audited,) = audit(transcripts)
+    with opened([outcome.folder]) as files:
+        (audited,) = audit(files).studies
     assert audited.findings == []
     assert {one.party for one in audited.replayed} == {"aggregator", *audited.board.study.members}
     assert all(one.whole and unfinished(one.board) is None for one in audited.replayed)
