@@ -210,7 +210,7 @@ def test_a_key_file_of_before_is_used_and_sealed(
     following = threading.Thread(target=follow)
     following.start()
     wait_for(lambda: (out / SUBMISSION).exists() and (out / SUBMISSION).read_bytes().startswith(SEALED))
-    assert search(out, {"secret": made._secret}) == {}
+    wait_for(lambda: search(out, {"secret": made._secret}) == {})  # the old file is destroyed behind it
     assert Submission.from_bytes(analyst.identity.unseal(SEALED, (out / SUBMISSION).read_bytes())).study == made.study
     following.join(30)
     assert len(ended) == 1  # the same study, whose deadline is over
