@@ -69,15 +69,15 @@ def answer_digest(label: Use, subset: Subset, packed: bytes | Iterable[Buffer]) 
 class OpenedIntegers:
     """The opened integers X of one round: the sums times 2**(C - x), plus noise."""
 
-    __slots__ = ("_largest", "_of")
+    __slots__ = ("_of",)
 
-    def __init__(self, of: NDArray[np.int64] | packing.PackedSum, largest: int) -> None:
-        """Limbs, or a sum that stands for them, to which nothing more is added; none is above `largest`."""
-        self._of, self._largest = of, largest
+    def __init__(self, of: NDArray[np.int64] | packing.PackedSum) -> None:
+        """Limbs, or a sum that stands for them, to which nothing more is added."""
+        self._of = of
 
     def _parts(self) -> Iterator[NDArray[np.int64]]:
         if isinstance(self._of, packing.PackedSum):
-            return (limbs for limbs, _ in self._of.integers(self._largest))
+            return (limbs for limbs, _ in self._of.integers(self._of.profile.modulus))
         return iter([self._of])
 
     @property
@@ -189,7 +189,7 @@ class Opening:
         digest = tagged_hash("opened", Pieces(profile.packed_size(self._label.values), groups))
         self._sum = None
         largest = self._precision.largest_opened
-        opened = OpenedIntegers(running, largest)
+        opened = OpenedIntegers(running)
         for limbs, beyond in running.integers(largest):
             if beyond >= 0:
                 raise OpeningError(
@@ -197,7 +197,7 @@ class Opening:
                     "a contribution, the sum or an answer is wrong"
                 )
             if self._label.values <= packing.AT_ONCE:
-                opened = OpenedIntegers(limbs, largest)  # of a longer vector only the packed sum is kept
+                opened = OpenedIntegers(limbs)  # of a longer vector only the packed sum is kept
         self._digest, self._packed = digest, running.packed() if keep else None
         return opened
 

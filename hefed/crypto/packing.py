@@ -178,7 +178,7 @@ class PackedSum:
     """A sum of packed vectors, held packed: as many bytes as one of them."""
 
     def __init__(self, profile: Profile, values: int) -> None:
-        self._profile, self.values = profile, values
+        self.profile, self.values = profile, values
         self._total = Written(profile.packed_size(values))
 
     def add(self, data: NDArray[np.uint8]) -> None:
@@ -189,10 +189,10 @@ class PackedSum:
         """Add `count` values that were `checked`, from value `first` on, a multiple of 64; returns the sum there."""
         from hefed.crypto import packing_kernels as kernels
 
-        start = first * self._profile.bits_per_value // 8
-        part = self._total.array()[start : start + self._profile.packed_size(count)]
+        start = first * self.profile.bits_per_value // 8
+        part = self._total.array()[start : start + self.profile.packed_size(count)]
         readable = _readable(part)
-        kernels.add_to_packed(data, widths_of(self._profile), primes_of(self._profile), count, readable)
+        kernels.add_to_packed(data, widths_of(self.profile), primes_of(self.profile), count, readable)
         if readable is not part:
             part[:] = readable[: part.size]
         return part
@@ -208,13 +208,13 @@ class PackedSum:
         """
         from hefed.crypto import packing_kernels as kernels
 
-        residues = residue_array(self._profile, min(self.values, AT_ONCE))
+        residues = residue_array(self.profile, min(self.values, AT_ONCE))
         total = _readable(self._total.array())
         for first in range(0, self.values, AT_ONCE):
             count = min(AT_ONCE, self.values - first)
-            kernels.unpack(total, widths_of(self._profile), first, count, residues)
-            limbs = np.empty((count, len(self._profile.primes)), np.int64)
-            beyond = _write_integers(self._profile, residues, largest, limbs)
+            kernels.unpack(total, widths_of(self.profile), first, count, residues)
+            limbs = np.empty((count, len(self.profile.primes)), np.int64)
+            beyond = _write_integers(self.profile, residues, largest, limbs)
             yield limbs, beyond if beyond < 0 else first + beyond
 
 

@@ -114,4 +114,4 @@ def _decrypted_by_seal(label: Label, keys: list[ContributorKey], total: RunningS
         ring.inverse_transform(profile, k, groups[k])
     residues = np.ascontiguousarray(groups.transpose(0, 2, 1)).reshape(len(profile.primes), -1)
     limbs, _ = packing.integers(profile, residues, label.values, profile.modulus)
-    return OpenedIntegers(limbs, profile.modulus)
+    return OpenedIntegers(limbs)

@@ -196,7 +196,7 @@ def test_compact_is_exact_to_2_to_minus_30_of_the_range_of_the_sum(contributors)
 def test_opened_integers_are_16_bytes_each():
     integers = [0, 1, -1, 2**92, -(2**92), 2**64, -(2**64), 2**63]
     data = b"".join(x.to_bytes(16, "little", signed=True) for x in integers)
-    opened = OpenedIntegers(np.frombuffer(data, "<i8").reshape(-1, 2).astype(np.int64), 2**93)
+    opened = OpenedIntegers(np.frombuffer(data, "<i8").reshape(-1, 2).astype(np.int64))
     assert opened.to_bytes() == data
     assert opened.as_python() == integers
 
