@@ -56,7 +56,7 @@ def _member(case: Case, name: str, identity: Identity, roster: Roster, study: by
         study=study,
         vault=_Vault(),
         recall=sent.get,
-        prepare=lambda board: MadeUpWork(name, board, case.values, case.rounds),  # type: ignore[arg-type, return-value]
+        prepare=lambda board: MadeUpWork(name, board, case.values, case.rounds),
         keep=lambda number, packed: None,
     )
     return machine, sent
@@ -68,12 +68,12 @@ def rounds(case: Case) -> list[float]:
     roles = {"aggregator": ("aggregator",), "analyst": ("analyst",)}
     identities = {name: Identity.passing() for name in (*roles, *case.names)}
     parts = ("contributor", "keyholder", "reader")
-    listed = [one.member(name, roles.get(name, parts)) for name, one in identities.items()]  # type: ignore[arg-type]
+    listed = [one.member(name, roles.get(name, parts)) for name, one in identities.items()]
     roster = Roster.of("in-process", 1, listed)
     submission = Submission(study, roster, "analyst", int(now) + 3600)
     record: list[Entry] = []
     signer = identities["aggregator"].signer
-    coordinator = Coordinator(roster, signer, submission.study, lambda number: record[number].attachments)  # type: ignore[arg-type, return-value]
+    coordinator = Coordinator(roster, signer, submission.study, lambda number: record[number].attachments)
     members = {name: _member(case, name, identities[name], roster, submission.study) for name in case.names}
     queue = coordinator.receive(submission.signed(identities["analyst"].signer).envelope, (), now, case.names)
     ends: list[float] = []
@@ -111,7 +111,7 @@ def seconds(values: int, count: int) -> float:
 def alone(values: int, count: int) -> float:
     """The same in a process of its own, with one thread."""
     command = [sys.executable, "-m", "benchmarks.in_process", "--values", str(values), "--rounds", str(count)]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **ONE_THREAD}, check=True, capture_output=True)  # noqa: S603
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **ONE_THREAD}, check=True, capture_output=True)  # noqa: S603  our own program
     return float(json.loads(done.stdout)["seconds"])
 
 

@@ -121,7 +121,7 @@ _FACTS = "study, name, analyst, began, approval, ended_at, outcome, kept"
 
 def study_facts(rows: Callable[[str], list[Any]]) -> list[StudyFacts]:
     """All studies in the order in which they began, by what runs a statement and gives its rows."""
-    return [StudyFacts(*row) for row in rows(f"SELECT {_FACTS} FROM study ORDER BY began, study")]  # noqa: S608
+    return [StudyFacts(*row) for row in rows(f"SELECT {_FACTS} FROM study ORDER BY began, study")]  # noqa: S608  names of ours
 
 
 def invited_studies(rows: Callable[[str], list[Any]]) -> list[tuple[Earlier, bool]]:
@@ -296,9 +296,9 @@ class Store:
         self._fold_log()
 
     def _delete_by_message(self, table: str, kept_below: int) -> None:
-        select = f"SELECT DISTINCT study, number FROM {table} WHERE study IN (SELECT study FROM study WHERE kept < ?)"  # noqa: S608
+        select = f"SELECT DISTINCT study, number FROM {table} WHERE study IN (SELECT study FROM study WHERE kept < ?)"  # noqa: S608  names of ours
         for study, number in self._run(select, kept_below).fetchall():
-            self._write(f"DELETE FROM {table} WHERE study = ? AND number = ?", study, number)  # noqa: S608
+            self._write(f"DELETE FROM {table} WHERE study = ? AND number = ?", study, number)  # noqa: S608  names of ours
             self.commit()
 
     # --- the record
@@ -370,7 +370,7 @@ class Store:
             if len(data) <= AT_ONCE:
                 self._write(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", *place, data)  # noqa: S608  a name of ours
                 continue
-            self._write(f"INSERT INTO {table} VALUES (?, ?, ?, zeroblob(?))", *place, len(data))  # noqa: S608
+            self._write(f"INSERT INTO {table} VALUES (?, ?, ?, zeroblob(?))", *place, len(data))  # noqa: S608  names of ours
             (row,) = self._run("SELECT last_insert_rowid()").fetchone()
             view = memoryview(data)
             with self._disk(), self._db.blobopen(table, "data", row) as blob:
@@ -385,13 +385,13 @@ class Store:
 
     def _places(self, table: str, study: bytes, number: int) -> Iterator[bytes | OnDisk]:
         """Short attachments, and where long ones are."""
-        statement = f"SELECT position, length(data) FROM {table} WHERE study = ? AND number = ? ORDER BY position"  # noqa: S608
+        statement = f"SELECT position, length(data) FROM {table} WHERE study = ? AND number = ? ORDER BY position"  # noqa: S608  names of ours
         for position, size in self._run(statement, study, number).fetchall():
             place = study, number, position
             if size > AT_ONCE:
                 yield OnDisk(self, table, place, size)
             else:
-                (data,) = self._run(f"SELECT data FROM {table} {_AT}", *place).fetchone()  # noqa: S608
+                (data,) = self._run(f"SELECT data FROM {table} {_AT}", *place).fetchone()  # noqa: S608  names of ours
                 yield data
 
     def read(self, table: str, place: tuple[bytes, int, int], start: int, size: int) -> bytes:

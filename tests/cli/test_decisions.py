@@ -336,12 +336,14 @@ def test_no_refusal_without_a_yes(halland: Halland) -> None:
 # --- Files that it signs -----------------------------------------------------------------------------
 
 
-def test_a_home_with_other_keys_than_in_the_studys_roster_signs_no_file_about_it(halland: Halland) -> None:
+def test_a_home_with_other_keys_than_in_the_studys_roster_signs_no_file_about_it(
+    halland: Halland, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = halland.come(approved=True)
     home = Home(halland.home)
     assert head_of(home, asked.study.hex()[:12]).party == "halland"
     home.identity = Identity.passing()
-    home.card = lambda: SimpleNamespace(name="halland")  # type: ignore[assignment, method-assign]
+    monkeypatch.setattr(home, "card", lambda: SimpleNamespace(name="halland"))
     with pytest.raises(NodeError, match="halland has other keys than in version 1 of the roster"):
         head_of(home, asked.study.hex()[:12])
 
