@@ -3,8 +3,9 @@
 The same trips, processes and disk as a round of hefed, message by message: contributions; the aggregator's question;
 checks, and answers with as many vectors as hefed's keyholders send; the sum. But float64 in the clear over ZeroMQ
 without CURVE, no signatures, no hashes, nothing checked. Messages are kept by hefed's own store, so flushes fall where
-hefed's fall: a region flushes before it sends, the aggregator flushes what came in one turn before it passes it on.
-ROLE is `aggregator`, or a region's number.
+hefed's fall: a region flushes before it sends, the aggregator flushes what came in one turn before it passes it on. The
+analyst follows the record too, without attachments, as hefed's does.
+ROLE is `aggregator`, `analyst`, or a region's number.
 """
 
 import sys
@@ -21,6 +22,7 @@ from benchmarks.round231 import REGIONS
 from hefed.node.store import Store
 
 STUDY = bytes(32)
+ANALYST = b"analyst"
 BIND = "tcp://127.0.0.1:*"
 
 
@@ -40,7 +42,7 @@ class Aggregator:
         partial = folder / "endpoint.partial"
         partial.write_bytes(self._socket.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0"))
         partial.rename(folder / "endpoint")
-        self._regions: set[bytes] = set()
+        self._members: set[bytes] = set()
         self._contributions: list[np.ndarray] = []
         self._answers = 0
         self._due: list[tuple[bytes, bytes, tuple[bytes, ...]]] = []
@@ -52,17 +54,17 @@ class Aggregator:
             while self._socket.poll(0):
                 self._take(*self._socket.recv_multipart())
             self._store.commit()
-            if len(self._regions) == REGIONS:
+            if len(self._members) == REGIONS + 1:
                 for header, envelope, attachments in self._due:
-                    for region in self._regions:
-                        self._socket.send_multipart([region, header, envelope, *attachments])
+                    for one in self._members:
+                        self._socket.send_multipart([one, header, envelope, *(() if one == ANALYST else attachments)])
                 self._due.clear()
         self._store.close()
         self._socket.close(linger=2000)
         zmq.Context.instance().term()
 
     def _take(self, region: bytes, envelope: bytes, *attachments: bytes) -> None:
-        self._regions.add(region)
+        self._members.add(region)
         kind = cbor2.loads(envelope)["kind"]
         if kind == "hello":
             return
@@ -88,6 +90,17 @@ class Aggregator:
         self._due.append((cbor2.dumps({"type": "entry", "number": self._length}), envelope, pass_on))
 
 
+def _dialled(folder: Path, name: bytes) -> "zmq.Socket[bytes]":
+    """A connection to the aggregator, which has heard of it."""
+    while not (folder / "endpoint").exists():
+        time.sleep(0.02)
+    socket = zmq.Context.instance().socket(zmq.DEALER)
+    socket.setsockopt(zmq.IDENTITY, name)
+    socket.connect((folder / "endpoint").read_text())
+    socket.send(cbor2.dumps({"kind": "hello"}))
+    return socket
+
+
 class Region:
     """Contributes a vector in each round, and answers once it is asked to open. The first answers with two vectors, the
     second with one, the third with none, as keyholders of hefed do that hold two of three shares each.
@@ -99,17 +112,12 @@ class Region:
         self._due: list[tuple[int, list[bytes]]] = []
         self._store.add_study(STUDY)
         self._vector = np.cos(np.arange(values, dtype=np.float64)) * (1 + number)
-        while not (folder / "endpoint").exists():
-            time.sleep(0.02)
-        self._socket = zmq.Context.instance().socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.IDENTITY, self._name.encode())
-        self._socket.connect((folder / "endpoint").read_text())
+        self._socket = _dialled(folder, self._name.encode())
         self._answers = tuple(self._vector.tobytes() for _ in range(REGIONS - 1 - number))
         self._length = 0
 
     def run(self) -> None:
         """Until the last sum has come, which must be the right one."""
-        self._socket.send(cbor2.dumps({"kind": "hello"}))
         self._say("contribution", self._vector.tobytes())
         while self._done < self._rounds:
             self._socket.poll()
@@ -140,8 +148,9 @@ class Region:
         self._due.append((number, [envelope, *attachments]))
 
     def _say(self, kind: str, *attachments: bytes) -> None:
-        """Sends this message, and those kept before it, once all of them are flushed."""
+        """Sends this message, and those kept before it, once all of them are flushed, and that they are to leave."""
         self._keep(kind, *attachments)
+        self._store.mark_leaving(STUDY, self._due[0][0], "aggregator")
         self._store.commit()
         for number, frames in self._due:
             self._socket.send_multipart(frames)
@@ -149,10 +158,20 @@ class Region:
         self._due.clear()
 
 
+def follow(folder: Path, rounds: int) -> None:
+    """The analyst: reads what is passed on until the last sum."""
+    socket = _dialled(folder, ANALYST)
+    while rounds:
+        _, envelope = socket.recv_multipart()
+        rounds -= cbor2.loads(envelope)["kind"] == "sum"
+
+
 def main(folder: Path, role: str, values: int, rounds: int) -> None:
     """Runs one of them."""
     if role == "aggregator":
         Aggregator(folder, rounds).run()
+    elif role == "analyst":
+        follow(folder, rounds)
     else:
         Region(folder, int(role), values, rounds).run()
 

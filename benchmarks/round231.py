@@ -3,9 +3,10 @@
     python -m benchmarks.round231
 
 231 values are what a Newton round of twenty covariates sums. Both sides are three regions and an aggregator, each a
-process with its own database on disk, on loopback, in two trips a round: contributions, then answers. The plain side
-(`plain_round.py`) sends float64 in the clear, without signatures, and writes the same messages with the same store,
-flushed in the same places. A round's time is that between two sums in the aggregator's own record.
+process with its own database on disk, and an analyst who follows, on loopback, in two trips a round: contributions,
+then answers. The plain side (`plain_round.py`) sends float64 in the clear, without signatures, and writes the same
+messages with the same store, flushed in the same places. A round's time is that between two sums in the aggregator's
+own record.
 """
 
 import argparse
@@ -71,7 +72,7 @@ def plain(rounds: int, values: int = VALUES) -> Rounds:
         command = [sys.executable, "-m", "benchmarks.plain_round", folder]
         numbers = [str(values), str(rounds + WARM_UP + 1)]
         environment = {**os.environ, **ONE_THREAD}
-        roles = ["aggregator", *(str(i) for i in range(REGIONS))]
+        roles = ["aggregator", "analyst", *(str(i) for i in range(REGIONS))]
         processes = [
             subprocess.Popen([*command, role, *numbers], cwd=ROOT, env=environment)  # noqa: S603  our own program
             for role in roles

@@ -185,7 +185,7 @@ class AggregatorLink:
         return came
 
     def _follow_connections(self) -> None:
-        while self._monitor.poll(0):
+        while int(self._monitor.get(zmq.EVENTS)) & zmq.POLLIN:
             event = recv_monitor_message(self._monitor)
             if event["event"] == zmq.EVENT_ACCEPTED:
                 self._traffic.opened(int(event["value"]))

@@ -56,6 +56,8 @@ AT_ONCE = 2**20
 """Bytes of an attachment that are written or read at a time; a longer one is not given to SQLite whole, which would
 copy it.
 """
+NEWEST = 64
+"""Short entries that are also kept in memory: each is passed on to everybody right after it came."""
 PAGES_AT_ONCE = 2000
 """Pages of the database that are given back to the disk in one step."""
 
@@ -150,6 +152,7 @@ class Store:
         self._short: dict[tuple[bytes, str], bytes] = {}
         # What is asked for with each message; a write that fails ends the process, and these with it.
         self._counts: dict[tuple[bytes, str | None], int] = {}
+        self._newest: dict[tuple[bytes, int], StoredEntry] = {}
         try:
             schema.prepare(self._path)
             self._db = sqlite3.connect(self._path, isolation_level=None)
@@ -192,8 +195,12 @@ class Store:
         self._run(statement, *values)
 
     def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
-        with self._disk():
+        try:
             return self._db.execute(statement, values)
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise  # ours, not the disk's
+        except sqlite3.DatabaseError as error:
+            raise self._refused(error) from error
 
     @contextmanager
     def _disk(self) -> Iterator[None]:
@@ -203,11 +210,12 @@ class Store:
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
             raise  # ours, not the disk's
         except sqlite3.DatabaseError as error:
-            with suppress(sqlite3.Error):
-                self._db.rollback()
-            raise NodeError(
-                f"{self._path} cannot be used: {error}; free some space or mend the disk, then start again"
-            ) from error
+            raise self._refused(error) from error
+
+    def _refused(self, error: sqlite3.DatabaseError) -> NodeError:
+        with suppress(sqlite3.Error):
+            self._db.rollback()
+        return NodeError(f"{self._path} cannot be used: {error}; free some space or mend the disk, then start again")
 
     # --- studies
 
@@ -296,6 +304,7 @@ class Store:
         self._fold_log()
 
     def _delete_by_message(self, table: str, kept_below: int) -> None:
+        self._newest.clear()
         select = f"SELECT DISTINCT study, number FROM {table} WHERE study IN (SELECT study FROM study WHERE kept < ?)"  # noqa: S608  names of ours
         for study, number in self._run(select, kept_below).fetchall():
             self._write(f"DELETE FROM {table} WHERE study = ? AND number = ?", study, number)  # noqa: S608  names of ours
@@ -318,6 +327,10 @@ class Store:
             )
         self._keep_attachments("attachment", study, number, attachments)
         self._count_one(study, message.sender)
+        if len(message.envelope) <= SHORT:
+            self._newest[study, number] = StoredEntry(number, message.body.kind, at, message.envelope, ())
+            if len(self._newest) > NEWEST:
+                del self._newest[next(iter(self._newest))]
 
     def length(self, study: bytes) -> int:
         """How many entries the record has."""
@@ -347,6 +360,8 @@ class Store:
 
     def bare_entry(self, study: bytes, number: int) -> StoredEntry:
         """One entry without its attachments, which can be long."""
+        if (study, number) in self._newest:
+            return self._newest[study, number]
         kind, at, envelope = self._run(
             "SELECT kind, at, envelope FROM entry WHERE study = ? AND number = ?", study, number
         ).fetchone()

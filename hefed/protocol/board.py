@@ -9,7 +9,6 @@ Nobody has to trust the relay: a member that was shown another sequence computes
 another label, and the study stops.
 """
 
-from collections.abc import Callable
 from functools import cached_property
 
 from hefed.crypto.keys import subsets
@@ -157,22 +156,26 @@ class Board:
 
     def missing(self) -> tuple[str, ...]:
         """Whom the study waits for, as far as the record tells."""
-        waiting: dict[Phase, Callable[[], set[str]]] = {
-            Phase.APPROVAL: lambda: set(self.members) - set(self.approvals),
-            Phase.DEALING: lambda: set(self.study.contributors) - set(self.deals),
-            Phase.ACKNOWLEDGEMENT: lambda: set(self.dealt_keyholders) - set(self.acknowledgements),
-            Phase.COHORT: lambda: set(self.study.contributors) - self.cohort_signatures,
-            Phase.CONTRIBUTION: lambda: (
-                set(self.study.readers) - set(self.closings)
-                if self.closings
-                else set(self.study.contributors) - set(self.round.contributions)
-            ),
-            Phase.OPENING: lambda: (
-                (set(self.round.opens[-1].keyholders) - self.answered(self.round.opens[-1].attempt))
-                | (set(self.study.contributors) - set(self.round.checks))
-            ),
-        }
-        return tuple(sorted(waiting[self.phase]())) if self.phase in waiting else ()
+        match self.phase:
+            case Phase.APPROVAL:
+                waiting = set(self.members) - set(self.approvals)
+            case Phase.DEALING:
+                waiting = set(self.study.contributors) - set(self.deals)
+            case Phase.ACKNOWLEDGEMENT:
+                waiting = set(self.dealt_keyholders) - set(self.acknowledgements)
+            case Phase.COHORT:
+                waiting = set(self.study.contributors) - self.cohort_signatures
+            case Phase.CONTRIBUTION if self.closings:
+                waiting = set(self.study.readers) - set(self.closings)
+            case Phase.CONTRIBUTION:
+                waiting = set(self.study.contributors) - set(self.round.contributions)
+            case Phase.OPENING:
+                asked = self.round.opens[-1]
+                waiting = set(asked.keyholders) - self.answered(asked.attempt)
+                waiting |= set(self.study.contributors) - set(self.round.checks)
+            case _:
+                return ()
+        return tuple(sorted(waiting))
 
     def answered(self, attempt: int) -> set[str]:
         """The keyholders that answered this attempt of the round under way."""

@@ -5,7 +5,7 @@ cbor2 does the coding. It accepts more than the deterministic form, so a reader 
 has one encoding, and a hash of the encoding is a hash of the value.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 import cbor2
@@ -17,6 +17,7 @@ MAX_DEPTH, MAX_BYTES = limits.MAX_NESTING, limits.MAX_ENCODED
 MAX_ITEMS, MAX_VALUES = limits.MAX_ITEMS, limits.MAX_PLAIN
 
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
+_TEXT = frozenset((str,))
 
 
 def _refuse_tag(*_: object) -> Any:
@@ -90,13 +91,15 @@ def _refuse_unless_plain(value: Any) -> None:
             raise EncodingError(f"a value of type {type(one).__name__} cannot stand in a message")
         if len(one) > MAX_ITEMS:
             raise EncodingError(f"{len(one)} items in one array or map; at most {MAX_ITEMS} are allowed")
-        items: Iterable[Any] = one
+        items: Collection[Any] = one
+        values += len(one)
         if isinstance(one, dict):
-            for key in one:
-                if not isinstance(key, str):
-                    raise EncodingError(f"a map's key is of type {type(key).__name__}; keys are text")
+            if not _TEXT.issuperset(map(type, one)):
+                other = next(kind for kind in map(type, one) if kind not in _TEXT)
+                raise EncodingError(f"a map's key is of type {other.__name__}; keys are text")
             items = one.values()
-        values += len(one) * (1 + isinstance(one, dict))
+            values += len(one)
         if values > MAX_VALUES:
             raise EncodingError(f"more than {MAX_VALUES} values; no more are allowed in one message")
-        left += [item for item in items if type(item) not in _PLAIN]
+        if not _PLAIN.issuperset(map(type, items)):  # each item in turn only where one of them needs it
+            left += [item for item in items if type(item) not in _PLAIN]
