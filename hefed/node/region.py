@@ -21,6 +21,7 @@ from hefed.node.participation import Participation
 from hefed.node.rosters import Rosters
 from hefed.node.store import Store
 from hefed.protocol import messages as m
+from hefed.protocol.coordinator import takes_attachments
 from hefed.protocol.errors import ProtocolError
 from hefed.protocol.roster import Roster
 from hefed.protocol.rules import Phase
@@ -256,8 +257,7 @@ class RegionNode:
         known = board.phase is not Phase.INVITATION and not running.waits
         return (
             known
-            and self._name in board.study.readers
-            and message.body.kind in ("answer", "sum")
+            and takes_attachments(board, message, self._name)
             and len(bound) == len(attachments)
             and all(one.matches(data) for one, data in zip(bound, attachments, strict=True))
         )
