@@ -255,30 +255,33 @@ def _small_round(details: Details) -> str:
         f"in the clear {number(clear)} ms, so {number(clear * BOUNDS['round_231_vs_plain'][1])} ms would do; encrypted "
         f"{number(coded)} ms, {number(1e3 * min(part['medians']['vectorised']))} ms with the engine `vectorised`."
     )
-    if "counted" in part:
-        cores = details["machine"]["cores"]
-        hot, cold = (1e3 * sum(one["times"] * one[what] for one in part["counted"]) for what in TIMED)
-        busy = 1e3 * (part["processor"]["aggregator"] + REGIONS * part["processor"]["region"])
-        words += (
-            f" Counted: what a round cannot be without takes {number(hot)} ms of a processor, each part timed alone, "
-            f"again and again (a table below), or {number(cold)} ms after other data went through the core's own "
-            f"caches, as they do when four processes take turns. On {cores} cores that never wait, and with what the "
-            f"clear takes as well, that is {number((clear + hot / cores) / clear)} and "
-            f"{number((clear + cold / cores) / clear)} times the clear."
-        )
-        if "in_process" in part:
-            alone = 1e3 * part["in_process"]
-            times = number((clear + alone / cores) / clear)
-            words += (
-                " The state machines of all parties in one process, with nothing that is sent, stored or waited for, "
-                f"take {number(alone)} ms of a processor a round (`python -m benchmarks.in_process`): on {cores} cores "
-                f"that never wait, with what the clear takes, {times} times the clear."
-            )
-        words += (
-            f" The processes take {number(busy)} ms of a processor a round, {number(busy / cores)} ms on {cores} "
-            "cores: what is left to gain is in links and stores, not in waiting."
-        )
+    if "counted" not in part:
+        return words
+    used = {who: 1e3 * seconds for who, seconds in part["processor"].items()}
+    clear, all_of_it = used["clear"], used["aggregator"] + REGIONS * used["region"] + used["analyst"]
+    libraries, parts = ([_in_all(part[which], how) for how in TIMED] for which in ("libraries", "counted"))
+    machines = 1e3 * part["in_process"]
+
+    def least(more: float) -> str:
+        return f"{number(clear + more)} ms, {number((clear + more) / clear)} times the clear"
+
+    words += (
+        f" Counted, in milliseconds of a processor, all processes together, which is what two cores are busy with: in "
+        f"the clear {number(clear)}; encrypted {number(all_of_it)} (a region {number(used['region'])}, the aggregator "
+        f"{number(used['aggregator'])}, the analyst {number(used['analyst'])}). SEAL and OpenSSL alone take "
+        f"{number(libraries[0])} of it when timed again and again, {number(libraries[1])} after other data went "
+        f"through the core's own caches, as they do when processes take turns (a table below): with what the clear takes "
+        f"{least(libraries[1])}. All parts that a round cannot be without take {number(parts[0])} and "
+        f"{number(parts[1])}: {least(parts[1])}. The state machines of all parties in one process, with caches "
+        f"of their own and nothing that is sent, stored or waited for (`python -m benchmarks.in_process`), take "
+        f"{number(machines)}: {least(machines)}."
+    )
     return words
+
+
+def _in_all(parts: list[Details], how: str) -> float:
+    """Milliseconds of a round."""
+    return 1e3 * sum(float(one["times"] * one[how]) for one in parts)
 
 
 def counted_small_round(part: Details) -> str:
@@ -289,7 +292,7 @@ def counted_small_round(part: Details) -> str:
             one["times"],
             *(number(1e3 * factor * one[what]) for factor in (1, one["times"]) for what in TIMED),
         )
-        for one in part["counted"]
+        for one in [*part["counted"], *part["libraries"]]
     ]
     return rows(("what such a round cannot be without", "times", "ms each", "each, cold", "ms", "cold"), *lines)
 

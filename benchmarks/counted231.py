@@ -16,9 +16,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from benchmarks.rounds import Round
+from hefed.crypto import seal
 from hefed.crypto.contribution import _check_factors
+from hefed.crypto.sampling import uniform_polynomials
 from hefed.node.identity import Identity
 from hefed.protocol import messages as m
 from hefed.protocol.roster import Roster
@@ -27,6 +30,8 @@ REGIONS = 3
 MESSAGES = 3 * REGIONS + 2
 """Contributions, checks and answers of the regions; the aggregator's question and sum."""
 REPETITIONS = 51
+ENVELOPE = 300
+"""Bytes of an envelope, about."""
 OTHER_DATA = 2**22
 """Bytes: several times the caches that a core has to itself, and less than those that cores share."""
 
@@ -57,6 +62,34 @@ def counted(values: int) -> list[dict[str, Any]]:
         *((f"the answers of keyholder {k}", 1, lambda k=k: one.answer(k)) for k in range(REGIONS)),
         ("a sum read: seals, checks, opening", REGIONS, one.read),
     ]
+    return _timed(parts)
+
+
+def libraries(values: int) -> list[dict[str, Any]]:
+    """The same of what OpenSSL and SEAL do in those parts, and nobody could do faster but they."""
+    one = Round("precise", values, REGIONS)
+    key, envelope = Ed25519PrivateKey.generate(), os.urandom(ENVELOPE)
+    signature, public = key.sign(envelope), key.public_key()
+    context = seal.context_of(one.profile)
+    polynomial = uniform_polynomials(one.profile, os.urandom(32), 0, 1)[0]
+
+    def add() -> None:
+        adder, total = seal.Adder(context), seal.ciphertext(context, context.zeros, polynomial)
+        for _ in range(REGIONS):
+            adder.add(total, polynomial)
+        adder.first(total)
+
+    return _timed(
+        [
+            ("OpenSSL: an Ed25519 signature", MESSAGES, lambda: key.sign(envelope)),
+            ("OpenSSL: one verified", MESSAGES * REGIONS, lambda: public.verify(signature, envelope)),
+            ("SEAL: an encryption of zero", REGIONS, lambda: seal.Masker(context, polynomial).mask(polynomial)),
+            ("SEAL: the sum", 1, add),
+        ]
+    )
+
+
+def _timed(parts: list[tuple[str, int, Callable[[], object]]]) -> list[dict[str, Any]]:
     other = np.zeros(OTHER_DATA, np.uint8)
     return [
         {

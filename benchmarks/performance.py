@@ -263,10 +263,13 @@ def _parties(steps: Steps) -> str:
     )
 
 
+LIBRARIES = "The lines of OpenSSL and SEAL are parts of those above them."
+
+
 def _small(details: dict[str, Any]) -> str:
     part = details["small_round"]
     medians = {name: number(1e3 * min(each)) for name, each in part["medians"].items()}
-    counted = f"{counted_small_round(part)}\n\n" if "counted" in part else ""
+    counted = f"{counted_small_round(part)}\n\n{LIBRARIES}\n\n" if "counted" in part else ""
     lines: list[tuple[object, ...]] = [("fit", "rows", "rounds", "hefed, s", "in the clear, s", "largest difference")]
     for name in ("cox_small", "cox_large", "logistic"):
         if (fit := details.get(name)) is None:

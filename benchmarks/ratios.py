@@ -105,7 +105,8 @@ def small_round(size: Size) -> Details:
     return {
         **round231.compare(size.rounds, size.turns),
         "counted": counted231.counted(round231.VALUES),
-        "processor": round231.processor(2 * size.rounds),
+        "libraries": counted231.libraries(round231.VALUES),
+        "processor": round231.processor(10 * size.rounds),
         "in_process": in_process.alone(round231.VALUES, 2 * size.rounds),
     }
 

@@ -13,6 +13,7 @@ import argparse
 import itertools
 import json
 import os
+import resource
 import sqlite3
 import statistics
 import subprocess
@@ -54,16 +55,31 @@ def encrypted(rounds: int, engine: str = "tenseal", profile: str = "precise", va
 
 
 def processor(rounds: int, engine: str = "tenseal") -> dict[str, float]:
-    """Seconds of a processor that a round takes, in the aggregator and in a region, whatever they do in it: what a
-    study of more rounds takes more than a short one.
+    """Seconds of a processor that a round takes, in the aggregator, in a region and in the analyst, whatever they do in
+    it, and in the clear in all together: what more rounds take more than a few.
     """
-    used = []
+    used, own, clear = [], [], []
     for length in (WARM_UP, WARM_UP + rounds):
+        begun = time.process_time()  # the analyst is this process
         with tempfile.TemporaryDirectory() as folder:
             used.append(measure(Case(REGIONS, VALUES, length, "precise", engine), Path(folder, "parties")))
+        own.append(time.process_time() - begun)
+        ended = _of_children()
+        plain(length)
+        clear.append(_of_children() - ended)
     short, long = used
     region = sum(getattr(long, role).cpu - getattr(short, role).cpu for role in ("contributor", "keyholder")) / 2
-    return {"aggregator": (long.aggregator.cpu - short.aggregator.cpu) / rounds, "region": region / rounds}
+    return {
+        "aggregator": (long.aggregator.cpu - short.aggregator.cpu) / rounds,
+        "region": region / rounds,
+        "analyst": (own[1] - own[0]) / rounds,
+        "clear": (clear[1] - clear[0]) / rounds,
+    }
+
+
+def _of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def plain(rounds: int, values: int = VALUES) -> Rounds:
