@@ -14,6 +14,7 @@ from pathlib import Path
 
 from protocols.reference.deal_vectors import deals
 from protocols.reference.encryption import Precision, decode_value, encode_value, pack, unpack
+from protocols.reference.frame_vectors import frames
 from protocols.reference.keys import (
     Label,
     answer_noise_key,
@@ -394,6 +395,7 @@ VECTORS: dict[str, Callable[[], Json]] = {
     "packing": packing,
     "deals": deals,
     "sealed_parts": sealed_parts,
+    "frames": frames,
     **{f"round_{name}": lambda r=r: round_vector(r) for name, r in (SMALL | LARGE).items()},  # type: ignore[misc]
     **{f"round_{name}_bad": lambda r=r: bad_round_vector(r) for name, r in SMALL.items()},  # type: ignore[misc]
 }
