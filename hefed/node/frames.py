@@ -150,14 +150,20 @@ def headers_of(part: zmq.Frame) -> list[tuple[dict[str, Any], list[int]]]:
         return []
     if any(own and own[0] > codec.MAX_BYTES for _, own in found):
         return []  # longer than an envelope can be
+    if sum(sizes) > TOGETHER and not _is_number(found[0][0].get("long")):
+        return []
     return found
 
 
 def _is_header(value: object) -> bool:
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):
         return False
-    sizes = value.get("sizes", [])
-    return isinstance(sizes, list) and all(type(size) is int and 0 <= size <= LONGEST_MESSAGE for size in sizes)
+    sizes = value.get("sizes", [0])
+    return isinstance(sizes, list) and sizes != [] and all(_is_number(size) for size in sizes)
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and value >= 0
 
 
 def messages_of(headers: Sequence[tuple[dict[str, Any], list[int]]], frames: Sequence[zmq.Frame]) -> list[Came]:

@@ -28,19 +28,21 @@ def _refuse_tag(*_: object) -> Any:
 _NO_TAGS = dict.fromkeys((*range(1200), 43000, 55799), _refuse_tag)
 
 
-def encode(value: Any) -> bytes:
-    """The one encoding of a plain value. Raises EncodingError for any other value."""
+def encode(value: Any, most: int = MAX_BYTES) -> bytes:
+    """The one encoding of a plain value. Raises EncodingError for any other value, or for more than `most` bytes."""
     _refuse_unless_plain(value)
     encoded: bytes = cbor2.dumps(value, canonical=True)
-    if len(encoded) > MAX_BYTES:
-        raise EncodingError(f"a message of {len(encoded)} bytes; at most {MAX_BYTES} are allowed outside attachments")
+    if len(encoded) > most:
+        raise EncodingError(f"a message of {len(encoded)} bytes; at most {most} are allowed outside attachments")
     return encoded
 
 
-def decode(data: bytes) -> Any:
-    """The plain value whose encoding is `data`. Raises EncodingError for anything else, however malformed."""
-    if len(data) > MAX_BYTES:
-        raise EncodingError(f"{len(data)} bytes of CBOR; at most {MAX_BYTES} are allowed")
+def decode(data: bytes, most: int = MAX_BYTES) -> Any:
+    """The plain value whose encoding is `data`. Raises EncodingError for anything else, however malformed, and for more
+    than `most` bytes.
+    """
+    if len(data) > most:
+        raise EncodingError(f"{len(data)} bytes of CBOR; at most {most} are allowed")
     if len(data) > MAX_VALUES:  # a value takes a byte at least
         _refuse_many(data)
     try:

@@ -123,7 +123,7 @@ class TranscriptWriter:
             self._frame(view[start : start + PIECE])
 
     def _map(self, **content: Any) -> None:
-        self._frame(codec.encode({"before": self._hash.digest(), **content}))
+        self._frame(codec.encode({"before": self._hash.digest(), **content}, MOST))
 
     def _frame(self, data: bytes | memoryview) -> None:
         for part in (_LENGTH.pack(len(data)), data):
@@ -300,7 +300,7 @@ class TranscriptReader:
 
     def _read(self, data: bytes) -> Chained:
         try:
-            value = codec.decode(data)
+            value = codec.decode(data, MOST)
             for name, form in self.forms.items():
                 if isinstance(value, dict) and name in value:
                     return form.model_validate(value)

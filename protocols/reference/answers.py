@@ -1,18 +1,13 @@
 """The known answer and the sealed answers of a round, as `protocols/round.md` defines them.
 
-NOT FOR PRODUCTION. Relies on the rest of the reference, the standard library and on `cryptography` for AES-GCM; must
-not import hefed.
+NOT FOR PRODUCTION. Relies on the rest of the reference and on the standard library; must not import hefed.
 """
 
 import hashlib
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from protocols.reference import cbor
-from protocols.reference.primitives import PRF, Profile, RefusedError, Subset, enc, words
-
-TAG = 16
+from protocols.reference.primitives import Profile, RefusedError, Subset, enc, words
+from protocols.reference.sealing import TAG, open_part
 
 
 def known_vector(label: bytes, name: str) -> list[float]:
@@ -33,13 +28,10 @@ def read_answers(
 
         - `len(label) == len(question) == len(content_key) == 32`
     """
-    cipher = AESGCM(sealing_key(content_key, label, keyholder, question))
+    context = ("answer", label, keyholder, question)
 
     def part(number: int, data: bytes) -> bytes:
-        try:
-            return cipher.decrypt(number.to_bytes(12, "little"), data, None)
-        except InvalidTag:
-            raise RefusedError("malformed", "a part that does not open") from None
+        return open_part(content_key, context, number, data)
 
     place = 4 + int.from_bytes(sealed[:4], "little")
     header = cbor.decode(part(0, sealed[4:place]))
@@ -58,8 +50,3 @@ def read_answers(
     if place != len(sealed):
         raise RefusedError("malformed", "a wrong length")
     return answers, hashes
-
-
-def sealing_key(content_key: bytes, label: bytes, keyholder: str, question: bytes) -> bytes:
-    """The key under which a keyholder seals its answers to one question."""
-    return PRF(content_key, "content", "answer", label, keyholder, question)

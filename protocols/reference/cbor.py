@@ -1,7 +1,7 @@
 """Deterministic CBOR (RFC 8949, section 4.2) of plain values: null, booleans, integers, floats, bytes, text, arrays and
 maps with text as keys.
 
-NOT FOR PRODUCTION: nothing bounds what it reads. Relies on the standard library alone.
+NOT FOR PRODUCTION: what may be too much is looked at late. Relies on the standard library alone.
 """
 
 import struct
@@ -10,6 +10,7 @@ from typing import Any
 from protocols.reference.primitives import RefusedError
 
 FLOATS = {25: ">e", 26: ">f", 27: ">d"}
+MOST_BYTES, MOST_NESTING, MOST_ITEMS, MOST_VALUES = 4 * 2**20, 12, 65536, 131072
 
 
 def head(major: int, argument: int) -> bytes:
@@ -55,18 +56,31 @@ def encode_float(value: float) -> bytes:
 
 
 def decode(data: bytes) -> Any:
-    """The value whose one encoding is `data`. Refused: anything else."""
+    """The value whose one encoding is `data`. Refused: anything else, and more than `protocols/messages.md` allows."""
+    if len(data) > MOST_BYTES:
+        raise RefusedError("malformed", "too long")
     try:
-        value, end = item(data, 0)
+        value, end = item(data, 0, MOST_NESTING)
     except (IndexError, KeyError, UnicodeDecodeError, struct.error) as error:
         raise RefusedError("malformed", "not CBOR of plain values") from error
     if end != len(data) or encode(value) != data:
         raise RefusedError("malformed", "not in the deterministic form")
+    if values_in(value) > MOST_VALUES:
+        raise RefusedError("malformed", "too many values")
     return value
 
 
-def item(data: bytes, place: int) -> tuple[Any, int]:
-    """The value that begins there, and where it ends."""
+def values_in(value: Any) -> int:
+    """How many values there are, with all that are in them; a map's keys count."""
+    if isinstance(value, list):
+        return 1 + sum(values_in(one) for one in value)
+    if isinstance(value, dict):
+        return 1 + sum(1 + values_in(one) for one in value.values())
+    return 1
+
+
+def item(data: bytes, place: int, nesting: int) -> tuple[Any, int]:
+    """The value that begins there, in which a value may stand in so many arrays and maps, and where it ends."""
     major, additional = data[place] >> 5, data[place] & 31
     place += 1
     if major == 7 and additional in FLOATS:
@@ -83,8 +97,14 @@ def item(data: bytes, place: int) -> tuple[Any, int]:
     if major in (2, 3):
         piece = data[place : place + argument]
         return (piece if major == 2 else piece.decode("utf-8")), place + argument
+    if argument > (MOST_ITEMS if nesting else 0):
+        raise RefusedError("malformed", "nested too deep, or too many items")
     values = []
     for _ in range(argument * {4: 1, 5: 2}[major]):
-        value, place = item(data, place)
+        value, place = item(data, place, nesting - 1)
         values.append(value)
-    return (values if major == 4 else dict(zip(values[::2], values[1::2], strict=True))), place
+    if major == 4:
+        return values, place
+    if not all(isinstance(key, str) for key in values[::2]):
+        raise RefusedError("malformed", "a key that is not text")
+    return dict(zip(values[::2], values[1::2], strict=True)), place

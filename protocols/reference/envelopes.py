@@ -14,6 +14,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from protocols.reference import cbor
 from protocols.reference.primitives import H, enc
 
+VERSION = 2
+LONGEST_ENVELOPE = 4 * 2**20
+LONGEST_ATTACHMENT = 900 * 10**6
+
 
 class BreachError(Exception):
     """A broken rule, and the party that it names; several with "or" between them where it may be any of them."""
@@ -42,18 +46,24 @@ def read(party: str, roster: dict[str, Any], envelope: bytes, attachments: list[
 
     Pre-conditions:
 
-        - the body has the form of `messages.cddl`
+        - the body has the form of `messages.cddl`, but for version, federation and the sizes of attachments
     """
+    if len(envelope) > LONGEST_ENVELOPE:
+        raise BreachError("transcript", (party,), "an envelope that is too long")
     body_bytes, signature = cbor.decode(envelope)
     body = cbor.decode(body_bytes)
+    if body["federation"] != roster["federation"]:
+        raise BreachError("transcript", (party,), "another federation")
     identities = {member["name"]: member["identity"] for member in roster["members"]}
     try:
         key = Ed25519PublicKey.from_public_bytes(identities[body["sender"]])
         key.verify(signature, enc("hefed/1 message", body_bytes))
     except (KeyError, InvalidSignature):
         raise BreachError("transcript", (party,), "a signature that is not its sender's") from None
-    if (body["version"], body["federation"]) != (2, roster["federation"]):
-        raise BreachError("transcript", (party,), "another version, or another federation")
+    if body["version"] != VERSION:
+        raise BreachError("transcript", (party,), "another version of the protocol")
+    if any(one["size"] > LONGEST_ATTACHMENT for one in body["attachments"]):
+        raise BreachError("transcript", (party,), "an attachment that is too long")
     bound = body["attachments"]
     came = [{"sha256": hashlib.sha256(data).digest(), "size": len(data)} for data in attachments]
     if bound != came and (attachments or body["kind"] != "answer"):

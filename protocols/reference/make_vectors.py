@@ -14,6 +14,7 @@ from pathlib import Path
 
 from protocols.reference.deal_vectors import deals
 from protocols.reference.encryption import Precision, decode_value, encode_value, pack, unpack
+from protocols.reference.frame_vectors import frames
 from protocols.reference.keys import (
     Label,
     answer_noise_key,
@@ -43,6 +44,7 @@ from protocols.reference.primitives import (
     words,
 )
 from protocols.reference.round_vectors import LARGE, SMALL, bad_round_vector, damaged, round_vector
+from protocols.reference.sealing_vectors import sealed_parts
 from protocols.reference.vector_format import (
     Json,
     brief,
@@ -392,6 +394,8 @@ VECTORS: dict[str, Callable[[], Json]] = {
     "values": values,
     "packing": packing,
     "deals": deals,
+    "sealed_parts": sealed_parts,
+    "frames": frames,
     **{f"round_{name}": lambda r=r: round_vector(r) for name, r in (SMALL | LARGE).items()},  # type: ignore[misc]
     **{f"round_{name}_bad": lambda r=r: bad_round_vector(r) for name, r in SMALL.items()},  # type: ignore[misc]
 }

@@ -20,7 +20,9 @@ Subset = tuple[int, ...]
 
 
 class RefusedError(ValueError):
-    """What the page says is refused. `kind` is "parameter", "range", "malformed", "seed", "check" or "opening"."""
+    """What the page says is refused. `kind` is "parameter", "range", "malformed", "seed", "check", "opening", "sealed"
+    or "frames".
+    """
 
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(f"{kind}: {reason}")

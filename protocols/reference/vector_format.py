@@ -4,6 +4,7 @@ NOT FOR PRODUCTION: the "secrets" are hashes that anybody can compute. Relies on
 """
 
 import hashlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from protocols.reference.primitives import H, Profile, RefusedError, Subset, mas
 
 Json = dict[str, Any]
 LONGEST_IN_FULL = 512  # bytes
+RUN = re.compile(rb"(.)\1{255,}", re.DOTALL)
 
 
 def fixed(*names: str | int) -> bytes:
@@ -26,6 +28,28 @@ def brief(data: bytes) -> Json:
     else:
         shown = {"first": data[:32].hex(), "last": data[-32:].hex()}
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), **shown}
+
+
+def in_full(data: bytes, text: Callable[[bytes], str] = bytes.hex) -> str | list[str | Json]:
+    """All bytes, as text; with runs of one byte in them, a list of what follows on what."""
+    parts: list[str | Json] = []
+    end = 0
+    for run in RUN.finditer(data):
+        if run.start() > end:
+            parts.append(text(data[end : run.start()]))
+        parts.append({"repeat": run[1].hex(), "count": len(run[0])})
+        end = run.end()
+    if not parts:
+        return text(data)
+    return parts + [text(data[end:])] * (end < len(data))
+
+
+def bytes_of(shown: str | list[str | Json], read: Callable[[str], bytes] = bytes.fromhex) -> bytes:
+    """The bytes that `in_full` shows."""
+    return b"".join(
+        read(part) if isinstance(part, str) else bytes.fromhex(part["repeat"]) * part["count"]
+        for part in ([shown] if isinstance(shown, str) else shown)
+    )
 
 
 def polynomial(residues: list[int]) -> Json:

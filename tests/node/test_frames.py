@@ -87,6 +87,6 @@ def test_no_more_is_announced_than_there_may_be() -> None:
         ([codec.MAX_BYTES + 1], False),  # longer than an envelope
         ([0, 2**62], False),
     ):
-        assert bool(headers_of(zmq.Frame(codec.encode({"type": "message", "sizes": sizes})))) is known
+        assert bool(headers_of(zmq.Frame(codec.encode({"type": "message", "sizes": sizes, "long": 1})))) is known
     together = [{"type": "entry", "sizes": [0] * 10}, {"type": "entry", "sizes": [0] * (MAX_FRAMES - 9)}]
     assert headers_of(first(*together)) == []

@@ -12,9 +12,10 @@ from typing import Any
 
 from hefed.crypto.contribution import RunningSum
 from hefed.crypto.keys import ContributorKey
-from hefed.protocol import codec
+from hefed.protocol import codec, limits
 from hefed.protocol import messages as m
 from hefed.protocol.coordinator import Entry
+from protocols.reference.vector_format import in_full
 from tests.fuzz.make_corpus import Fixed
 from tests.fuzz.world import IDENTITIES, ROSTER, file, made
 from tests.protocol.conftest import study_file
@@ -94,21 +95,28 @@ class Records:
         return [*record, Entry(message, attachments)]
 
     def secrets(self) -> dict[str, Any]:
-        """What opens the known answer: of each contributor what it dealt and its noise secret, of each keyholder the
-        key of its answers.
+        """What opens the known answer: of each keyholder the private keys that deals are sealed to, by dealer, of each
+        reader that which content keys are sealed to; and of each contributor its noise secret.
         """
         vaults = {name: party.vault.secrets for name, party in self.federation.parties.items()}
-        keys = {name: ContributorKey.from_bytes(vault["contributor key"]) for name, vault in vaults.items()}
         return {
-            "deals": {
-                name: {
-                    "noise_secret": key.noise_secret.reveal().hex(),
-                    "sent": [key.seeds_for(j).hex() for j in range(key.keyholders)],
-                }
-                for name, key in keys.items()
+            "dealing_keys": {
+                name: {dealer: vault[f"dealing key for {dealer}"].hex() for dealer in vaults}
+                for name, vault in vaults.items()
             },
-            "content_keys": {name: vault["content key"].hex() for name, vault in vaults.items()},
+            "reading_keys": {name: vault["reading key"].hex() for name, vault in vaults.items()},
+            "noise_secrets": {
+                name: ContributorKey.from_bytes(vault["contributor key"]).noise_secret.reveal().hex()
+                for name, vault in vaults.items()
+            },
         }
+
+    def foreign(self, at: int, **changed: Any) -> Entry:
+        """The message there with what its sender would not put into it, rightly signed by its sender."""
+        message, kept, most = self.log[at].message, self.log[at].attachments, 2 * limits.MAX_ENCODED
+        body = codec.encode({**codec.decode(codec.decode(message.envelope)[0]), **changed}, most)
+        envelope = codec.encode([body, IDENTITIES[message.sender].sign_statement("message", body)], most)
+        return Entry(m.Message(message.body, message.content, envelope, b""), kept)
 
 
 def flipped(data: bytes) -> bytes:
@@ -226,7 +234,7 @@ def cases() -> tuple[Records, list[tuple[str, list[Entry], Expected]]]:
         (f"a second {what} after the sum", after_the_sum(r, packed["orebro"], kind, kind), "message", "orebro")
         for what, kind in (("answer to one question", "answer"), ("check value", "check"))
     ]
-    bad = [*changes, *late, *of_the_beginning(r), *of_the_end(r)]
+    bad = [*changes, *late, *of_the_beginning(r), *of_the_end(r), *of_another_federation(r), *too_long(r)]
     return r, [*good, *((name, record, [[rule, party]]) for name, record, rule, party in bad)]
 
 
@@ -302,6 +310,64 @@ def of_the_end(r: Records) -> list[Change]:
     ]  # fmt: skip
 
 
+def of_another_federation(r: Records) -> list[Change]:
+    """One message names another federation, or another version of the protocol; all else of it is right."""
+    approval, contribution = r.place("approval", "halland"), r.place("contribution", "halland")
+    opening, version, federation = r.place("open"), m.PROTOCOL_VERSION, f"{ROSTER.federation} "
+    return [
+        ("an invitation to another federation", [r.foreign(0, federation="nordic")], "transcript", AGGREGATOR),
+        ("an approval in another federation", r.until(approval, r.foreign(approval, federation="nordic")),
+            "transcript", AGGREGATOR),
+        ("a contribution in another federation", r.until(contribution, r.foreign(contribution, federation="nordic")),
+            "transcript", AGGREGATOR),
+        ("a contribution in a federation whose name has a space more",
+            r.until(contribution, r.foreign(contribution, federation=federation)), "transcript", AGGREGATOR),
+        ("an approval of the version before", r.until(approval, r.foreign(approval, version=version - 1)),
+            "transcript", AGGREGATOR),
+        ("a contribution of the next version", r.until(contribution, r.foreign(contribution, version=version + 1)),
+            "transcript", AGGREGATOR),
+        ("a question of the next version", r.until(opening, r.foreign(opening, version=version + 1)),
+            "transcript", AGGREGATOR),
+    ]  # fmt: skip
+
+
+def too_long(r: Records) -> list[Change]:
+    """Envelopes and attachments that are longer than there may be, or than the message that binds them may have."""
+    deal, contribution, answer = (r.place(kind, "halland") for kind in ("deal", "contribution", "answer"))
+    (vector,), (sealed,) = r.log[contribution].attachments, r.log[answer].attachments
+    more = limits.MAX_ATTACHMENT + 1
+    unshown = r.foreign(answer, attachments=[{"sha256": made("a long answer"), "size": more}])
+    return [
+        ("a deal in the longest envelope that there may be", r.until(deal, long_deal(r, deal, limits.MAX_ENCODED)),
+            "message", f"halland or {AGGREGATOR}"),
+        ("a deal in an envelope of a byte more", r.until(deal, long_deal(r, deal, limits.MAX_ENCODED + 1)),
+            "transcript", AGGREGATOR),
+        ("a contribution of 16 MiB more than its label's",
+            r.until(contribution, r.signed(contribution, (vector + bytes(2**24),))), "message", "halland"),
+        ("a contribution with two attachments", r.until(contribution, r.signed(contribution, (vector, vector))),
+            "message", "halland"),
+        ("a contribution without its attachment", r.until(contribution, r.signed(contribution, ())),
+            "message", "halland"),
+        ("an answer of 16 MiB more than its shares'", r.until(answer, r.signed(answer, (sealed + bytes(2**24),))),
+            "message", f"halland or {AGGREGATOR}"),
+        ("an answer that binds a byte more than an attachment may have",
+            r.until(answer, Entry(unshown.message)), "transcript", AGGREGATOR),
+    ]  # fmt: skip
+
+
+def long_deal(r: Records, at: int, size: int) -> Entry:
+    """The deal there with zeros sealed to names beside its own, in an envelope of so many bytes."""
+    content = codec.decode(codec.decode(r.log[at].message.envelope)[0])["content"]
+    most, spare = limits.MAX_SEALED, 0
+    while True:
+        more = {"a": bytes(most), "b": bytes(most), "c": bytes(most), "d": bytes(most - spare)}
+        made_one = r.foreign(at, content={**content, "sealed": {**content["sealed"], **more}})
+        envelope = made_one.message.envelope
+        if len(envelope) == size:
+            return made_one
+        spare += len(envelope) - size
+
+
 def summed_without_orebro(r: Records, *, vector: bytes) -> list[Entry]:
     """Orebro neither checked nor answered; that vector is passed on as its contribution."""
     total = r.place("sum")
@@ -345,7 +411,7 @@ def main() -> None:
         other = {} if study == records.study else {"study": study.hex()}
         listed.append({"case": name, **other, "record": numbers, "findings": findings})
     document["messages"] = [
-        {"envelope": _text(one), "attachments": [_text(data) for data in more]} for one, more in pool
+        {"envelope": in_full(one, _text), "attachments": [in_full(data, _text) for data in more]} for one, more in pool
     ]
     document["cases"] = listed
     FILE.parent.mkdir(exist_ok=True)

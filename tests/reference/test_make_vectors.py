@@ -4,9 +4,12 @@ import pytest
 
 from protocols.reference.make_vectors import DIRECTORY, VECTORS, text
 
+SEALED = {"sealed"}
+"""Made with hefed and with randomness; `test_sealed_vectors.py` says that its generator makes the same cases."""
+
 
 def test_every_committed_file_has_a_generator():
-    assert {path.stem for path in DIRECTORY.glob("*.json")} == set(VECTORS)
+    assert {path.stem for path in DIRECTORY.glob("*.json")} == set(VECTORS) | SEALED
 
 
 @pytest.mark.parametrize("name", sorted(VECTORS))

@@ -4,8 +4,8 @@ wrong with each bad one.
 Relies on the reference alone; must not import hefed.
 """
 
-import base64
 import json
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
@@ -24,11 +24,13 @@ from protocols.reference.envelopes import BreachError
 from protocols.reference.keys import open_seeds, subsets
 from protocols.reference.primitives import RefusedError, ceil_sqrt
 from protocols.reference.record import Record
+from protocols.reference.sealing import open_sealed
+from protocols.reference.vector_format import bytes_of
 
 VECTORS = json.loads((Path(__file__).parents[2] / "protocols/vectors/records/round.json").read_text(encoding="utf-8"))
 CASES = {case["case"]: case for case in VECTORS["cases"]}
 MESSAGES = [
-    (base64.b64decode(kept["envelope"]), [base64.b64decode(data) for data in kept["attachments"]])
+    (bytes_of(kept["envelope"], b64decode), [bytes_of(data, b64decode) for data in kept["attachments"]])
     for kept in VECTORS["messages"]
 ]
 BEYOND: dict[str, str] = {}
@@ -36,7 +38,7 @@ BEYOND: dict[str, str] = {}
 
 
 def begun(study: str = VECTORS["study"]) -> Record:
-    return Record(VECTORS["party"], base64.b64decode(VECTORS["roster"]), bytes.fromhex(study))
+    return Record(VECTORS["party"], b64decode(VECTORS["roster"]), bytes.fromhex(study))
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -73,17 +75,24 @@ class Opened:
         self.seeds = {name: self.seeds_of(name) for name in sorted(self.record.contributors)}
 
     def seeds_of(self, dealer):
-        """Its seeds, from what it sent to all keyholders; each is held against the hashes that the dealer signed."""
-        hashes, seeds = self.record.said["deal"][dealer].content["hashes"], {}
-        for j, sent in enumerate(VECTORS["secrets"]["deals"][dealer]["sent"]):
-            data = bytes.fromhex(sent)
-            held = open_seeds(self.record.study, dealer, j, len(self.dealt), self.threshold, data, hashes)
+        """Its seeds, as all keyholders open them; each is held against the hashes that the dealer signed."""
+        deal, seeds = self.record.said["deal"][dealer].content, {}
+        for j, name in enumerate(self.dealt):
+            secret = bytes.fromhex(VECTORS["secrets"]["dealing_keys"][name][dealer])
+            data = open_sealed(secret, deal["sealed"][name], ("deal", self.record.study, dealer, name))
+            held = open_seeds(self.record.study, dealer, j, len(self.dealt), self.threshold, data, deal["hashes"])
             assert all(seeds.setdefault(subset, seed) == seed for subset, seed in held.items())
         return {subset: seeds[subset] for subset in subsets(len(self.dealt), self.threshold)}
 
+    def content_key(self, keyholder, reader):
+        """A keyholder's content key, as a reader opens it."""
+        secret = bytes.fromhex(VECTORS["secrets"]["reading_keys"][reader])
+        sealed = self.record.said["acknowledgement"][keyholder].content["content_keys"][reader]
+        return open_sealed(secret, sealed, ("content key", self.record.study, keyholder, reader))
+
     def answers_of(self, keyholder, sealed=None):
         message = self.round.answers[keyholder, 1]
-        key = bytes.fromhex(VECTORS["secrets"]["content_keys"][keyholder])
+        (key,) = {self.content_key(keyholder, reader) for reader in self.record.readers}
         where = (self.record.profile, self.label.values, self.label.digest, keyholder, self.round.opens[0].digest)
         return read_answers(*where, key, message.attachments[0] if sealed is None else sealed)
 
@@ -100,7 +109,7 @@ def test_label_and_cohort_are_those_that_all_signed(opened):
 
 def test_each_contribution_is_the_known_vector_encrypted(opened):
     for name, message in opened.round.contributions.items():
-        noise = bytes.fromhex(VECTORS["secrets"]["deals"][name]["noise_secret"])
+        noise = bytes.fromhex(VECTORS["secrets"]["noise_secrets"][name])
         values = known_vector(opened.label.digest, name)
         packed = contribution(opened.precision, opened.label, name, opened.seeds[name], noise, values)
         assert message.attachments == [packed]
@@ -131,6 +140,21 @@ def test_answers_and_hashes_are_those_of_the_dealt_seeds_and_open_the_known_answ
         assert abs(found - sum(v[j] for v in known)) <= unit * 2.0 ** (exponent - opened.precision.capacity)
 
 
+def test_what_is_sealed_to_one_opens_with_no_other_key_and_in_no_other_context(opened):
+    one, other, *_ = opened.dealt
+    secrets, study = VECTORS["secrets"]["dealing_keys"], opened.record.study
+    sealed = opened.record.said["deal"][one].content["sealed"][other]
+    assert open_sealed(bytes.fromhex(secrets[other][one]), sealed, ("deal", study, one, other))
+    for key, context in (
+        (secrets[one][one], ("deal", study, one, other)),
+        (secrets[other][other], ("deal", study, one, other)),
+        (secrets[other][one], ("deal", study, other, one)),
+        (secrets[other][one], ("content key", study, one, other)),
+    ):
+        with pytest.raises(RefusedError, match="sealed"):
+            open_sealed(bytes.fromhex(key), sealed, context)
+
+
 @pytest.mark.parametrize("place", [4, 40, -1], ids=["header", "first answer", "end"])
 def test_altered_answers_do_not_open(opened, place):
     sealed = bytearray(opened.round.answers[opened.dealt[0], 1].attachments[0])
@@ -142,7 +166,7 @@ def test_altered_answers_do_not_open(opened, place):
 def test_answers_of_another_length_or_under_another_key_are_refused(opened):
     sealed = opened.round.answers[opened.dealt[0], 1].attachments[0]
     for other in (sealed + b"\0", sealed[:-1], opened.round.answers[opened.dealt[1], 1].attachments[0]):
-        with pytest.raises(RefusedError, match="malformed"):
+        with pytest.raises(RefusedError, match=r"malformed|sealed"):
             opened.answers_of(opened.dealt[0], other)
 
 

@@ -82,3 +82,8 @@ def assert_polynomial(residues, shown):
     residues = np.ascontiguousarray(residues).astype("<u8")
     assert [str(r) for r in residues[:3].tolist()] == shown["first"]
     assert hashlib.sha256(residues.tobytes()).hexdigest() == shown["sha256"]
+
+
+def context_of(case):
+    """What something sealed is bound to."""
+    return tuple(part["text"] if "text" in part else bytes.fromhex(part["hex"]) for part in case["context"])
