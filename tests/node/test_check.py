@@ -14,13 +14,16 @@ from pathlib import Path
 import pytest
 
 from hefed.crypto import seal
+from hefed.node import check
 from hefed.node.check import check_home
+from hefed.node.check_network import Caller
 from hefed.node.check_state import can_look, home_finding
 from hefed.node.files import write_private
 from hefed.node.finding import Finding
 from hefed.node.handshake import OURS
 from hefed.node.home import Home
 from hefed.node.keys import protect
+from hefed.node.limits import Limits
 from hefed.protocol.roster import SignedRoster
 from tests.node.findings import row, sentences, states
 from tests.node.homes import FEDERATION, TABLES, make_roster, sign, with_table
@@ -351,6 +354,17 @@ def test_a_roster_without_an_address(homes: dict[str, Path], tmp_path: Path) -> 
 
 
 # --- the engines
+
+
+def test_the_aggregator_is_dialled_with_the_limits_of_the_settings(
+    homes: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    callers: list[Caller] = []
+    monkeypatch.setattr(check, "network_findings", lambda caller, addresses, tell: callers.append(caller) or [])
+    with (homes["orebro"] / "settings.toml").open("a") as file:
+        file.write("\n[limits]\nhandshake_seconds = 0.3\n")
+    check_home(homes["orebro"])
+    assert [caller.limits for caller in callers] == [Limits(handshake_seconds=0.3)]
 
 
 def test_engines_that_differ(homes: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
