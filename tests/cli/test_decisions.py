@@ -1,6 +1,7 @@
 """`hefed approve` and `hefed refuse` as people use them, on a home whose node stored the invitations that came."""
 
 import io
+import re
 import shutil
 import sys
 import time
@@ -194,7 +195,8 @@ def test_an_approval_shows_the_study_and_the_table_and_is_signed(halland: Hallan
     asked = halland.come()
     ended = run("approve", NAME, "--yes", "--home", halland.home)  # a process of its own
     assert (ended.code, ended.err) == (0, "")
-    assert max(map(len, ended.out.splitlines()[:-1])) <= 80
+    for whole in ("^Limits     at least 3 regions .* 100$", "^- ranges, spreads: .* the number of rows$"):
+        assert re.search(whole, ended.out, re.MULTILINE)
     said = words(ended.out)
     for part in (COX.purpose, "What its sums open to the readers", "The table of halland (patients.csv): 150 rows, 50"):
         assert part in said

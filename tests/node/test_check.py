@@ -47,17 +47,13 @@ def typed(folder: Path, name: str, *more: str | Path, prefix: Sequence[str] = ()
 
 
 def read(out: str) -> list[Finding]:
-    """The rows of the table, whose lines of at most 80 characters are put together again."""
-    table = out.partition("\n\n")[0].splitlines()[2:]
-    assert max(map(len, table)) <= 80
-    found: list[list[str]] = []
-    for line in table:
-        first = re.match(r"(\S[a-z' ]*?) +(works|note|wrong|not tried) +(.*)", line)
-        if first and not line.startswith(" "):
-            found.append([one.strip() for one in first.groups()])
-        else:
-            found[-1][2] += " " + line.strip()
-    return [Finding(what, state, words) for what, state, words in found]  # type: ignore[arg-type]
+    """The rows, each a line of its own in a pipe."""
+    found = []
+    for line in out.partition("\n\n")[0].splitlines():
+        parts = re.fullmatch(r"(\S[a-z' ]*?) +(works|note|wrong|not tried) +(.*)", line)
+        assert parts is not None, line
+        found.append(Finding(*parts.groups()))  # type: ignore[arg-type]
+    return found
 
 
 def last(out: str) -> str:
