@@ -170,6 +170,15 @@ def test_every_command_is_in_the_readme_and_no_other():
     assert len(lines) >= 8
 
 
+def test_what_the_demonstration_says_is_next_is_in_the_readme(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "result.hefed").touch()
+    said = hefed.cli.study.next_commands(Path("demo"), ".venv/bin/hefed")
+    assert len(said) == 3
+    assert "\n" + "\n".join(said) + "\n```\n" in text(README)
+
+
 def test_the_bounds_of_limits_in_the_readme_are_the_code_s():
     for name in ("rounds", "step", "linear_predictor", "min_effective", "min_events"):
         (line,) = re.findall(rf"^{name} = .*# (.*)$", study_of_readme(), flags=re.MULTILINE)
