@@ -296,6 +296,22 @@ def test_the_numbers_of_values_on_that_page_are_the_code_s():
 # --- SECURITY.md ----------------------------------------------------------------------------------
 
 
+def test_what_a_reviewer_runs_stands_before_all_else_and_is_what_the_demonstration_says():
+    _, first, *_ = text(SECURITY).split("\n## ")
+    assert first.startswith("Three commands\n")
+    assert len(first.splitlines()) < 20
+    (demo, *_), *others = [row for row in rows(SECURITY, 3) if "demo" in row[0]]
+    assert demo == "make demo"
+    said = [line.partition("  #")[0] for line in text(README).splitlines() if line.startswith(".venv/bin/hefed ")]
+    assert [row[0] for row in others] == [command.strip() for command in said]
+    assert len(others) == 2
+    headings = {
+        re.sub(r"[^a-z -]", "", line.lower()).replace(" ", "-")
+        for line in re.findall(r"^## (.*)$", text(SECURITY), re.M)
+    }
+    assert set(re.findall(r"\]\(#([^)]+)\)", " ".join(text(SECURITY).split()))) <= headings
+
+
 def test_the_figures_of_noise_and_precision_are_the_code_s():
     table = [cells for cells in rows(SECURITY, 7) if cells[0] in PROFILES]
     assert len(table) == 5
