@@ -286,6 +286,35 @@ def test_the_key_stays_as_long_as_the_study_may_go_on(
     assert not (out / RESULT).exists()
 
 
+@pytest.mark.parametrize(("there", "older"), [(1, "that of aggregator"), (3, "analyst's own")])
+def test_whoever_has_the_older_roster_is_named_when_the_study_is_refused_for_it(
+    there: int, older: str, homes: dict[str, Path], analyst: Analyst, tmp_path: Path
+) -> None:
+    newer = replace(analyst.roster, version=2)
+    stated = {"version": there, "digest": bytes(32)}
+
+    def answer(received: Received) -> object:
+        match received.header:
+            case {"type": "hello"}:
+                return {"type": "welcome", "accepted": {}, "version": 2, "protocols": [2], "protocol": 2,
+                        "roster": stated}  # fmt: skip
+            case {"type": "message"}:
+                return {"type": "refused", "words": "the study was made for another version"}
+        return None
+
+    said = io.StringIO()
+    noted = Progress(Console(file=said, width=400))
+    with (
+        answering(homes["aggregator"], newer, "127.0.0.1:0", answer) as address,
+        pytest.raises(StudyFailedError, match="refuses the study: the study was made for another version"),
+    ):
+        submit(COX, replace(analyst, addresses=(address,), roster=newer), tmp_path / "out", noted)
+    assert (
+        f"analyst has version 2 of the roster in force and aggregator version {there}: {older} is the older; put the "
+        "newer one in force there (hefed federation join), and restart it\n"
+    ) in said.getvalue()
+
+
 def test_a_refusal_of_another_study_is_none_of_this(homes: dict[str, Path], analyst: Analyst, tmp_path: Path) -> None:
     seen: list[bytes] = []
 
