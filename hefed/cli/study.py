@@ -134,6 +134,12 @@ def submit(
     from hefed.study import Study
 
     study = Study.load(study_file)
+    if study.only_here:
+        where = ", ".join(f"[regions.{name}]" for name in study.only_here)
+        raise InputError(
+            f"{study_file}: data in {where} is for hefed simulate, and a region that is asked gives the table that its "
+            "own settings name; write contributes = true in its place, or beside it to simulate with the same file"
+        )
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the key that opens the result
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
