@@ -212,6 +212,7 @@ class Study(_Definition):
 
     contributors: Names
     _tables: dict[str, Path] = PrivateAttr(default_factory=dict)
+    _only_here: list[str] = PrivateAttr(default_factory=list)
 
     @property
     def id(self) -> str:
@@ -243,6 +244,11 @@ class Study(_Definition):
         """Where contributors' tables lie on this machine, as the file says: of those that `data` names one of."""
         return dict(self._tables)
 
+    @property
+    def only_here(self) -> tuple[str, ...]:
+        """Contributors of which the file names a table on this machine and does not say that they have one."""
+        return tuple(self._only_here)
+
     @classmethod
     def load(cls, path: Path) -> Self:
         """The study in a TOML file. Raises StudyError."""
@@ -266,6 +272,7 @@ class Study(_Definition):
         for name in contributors:
             if file.regions[name].data is not None:
                 study._tables[name] = path.parent / str(file.regions[name].data)
+        study._only_here = [name for name in contributors if not file.regions[name].contributes]
         return study
 
     def public(self) -> dict[str, Any]:

@@ -4,6 +4,8 @@ An error that a person can mend becomes one sentence on standard error and exit 
 needs.
 """
 
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +39,15 @@ def main() -> None:
     except InputError as error:
         print(f"hefed: {error}", file=sys.stderr)
         sys.exit(EXIT_INPUT)
+
+
+def program() -> str:
+    """What a person types for this program: its name, or where it lies if the shell does not find it by that."""
+    typed = Path(sys.argv[0])
+    if typed.name != app.info.name:
+        return str(app.info.name)
+    found = shutil.which(typed.name)
+    return typed.name if found and Path(found).resolve() == typed.resolve() else shlex.quote(str(typed))
 
 
 def _version(wanted: bool) -> None:

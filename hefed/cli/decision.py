@@ -82,12 +82,13 @@ def _invited(study: str, home: Home) -> tuple["Standing", "Invitations", "Invite
 def _show(invitations: "Invitations", invited: "Invited") -> None:
     from hefed.report.invitation import print_differences, print_invitation
     from hefed.report.table import console
+    from hefed.report.times import local
 
     to, board = console(), invited.board
-    print_invitation(invited.definition, invited.study, board.analyst, _when(board.invitation.expires), to)
+    print_invitation(invited.definition, invited.study, board.analyst, local(board.invitation.expires), to)
     before = invitations.before(invited)
     if before is not None:
-        print_differences(before.definition, _when(before.came), invited.definition, to)
+        print_differences(before.definition, local(before.came), invited.definition, to)
 
 
 def _table(member: "Standing", invitations: "Invitations", invited: "Invited") -> bytes | None:
@@ -137,7 +138,3 @@ def _then(home: Home) -> str:
     if is_running(home):
         return "the running node takes it up now"
     return f"the node takes it up when it runs: hefed node --home {home}"
-
-
-def _when(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))

@@ -104,6 +104,7 @@ def join(
     """Look at a roster, sign it, and put it in force once every member has signed."""
     from hefed.node.federation import changes, load_roster, replace_durably, shown
     from hefed.node.home import Home as MemberHome
+    from hefed.node.status import is_running
     from hefed.protocol.text import roster_text
     from hefed.report.roster import print_changes, print_roster
     from hefed.report.table import console
@@ -131,6 +132,12 @@ def join(
             return
         member.install(signed)
     print(f"Every member has signed: version {roster.version} of {roster.federation} is in force in {shown(home)}")
+    if force and force != roster:
+        here = f"One runs in {shown(home)}; restart it." if is_running(home) else f"None runs in {shown(home)}."
+        print(
+            f"Processes that run keep version {force.version} until they are restarted: hefed aggregator first, then "
+            f"hefed node. {here}"
+        )
 
 
 @federation_app.command("merge")

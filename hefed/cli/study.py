@@ -4,12 +4,13 @@ import resource
 import signal
 import sys
 from pathlib import Path
+from shlex import quote
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hefed.cli.app import EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED, Home, app, mendable
+from hefed.cli.app import EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED, Home, app, mendable, program
 from hefed.errors import InputError
 
 if TYPE_CHECKING:
@@ -97,6 +98,21 @@ def _run(study: "Study", out: Path, port: int, compare: Path | None) -> None:
     print_result(document, study, console())
     if pooled is not None:
         print_comparison(beside(document, pooled), console())
+    print("\n" + "\n".join(next_commands(out, program())))
+
+
+def next_commands(out: Path, typed: str) -> list[str]:
+    """What a person can do with what a simulation left in `out`, as lines for a shell; `typed` is the program."""
+    from hefed.node.federation import shown
+    from hefed.node.simulate import PROOF
+
+    commands = [(f"{typed} audit {quote(shown(out))}", "whether all kept to the rules, and what was released to whom")]
+    if (out / PROOF).exists():
+        proves = "that the result follows from the sums that were opened"
+        commands.append((f"{typed} verify {quote(shown(out / PROOF))}", proves))
+    width = max(len(command) for command, _ in commands)
+    lines = [f"{command:{width}}  # {what}" for command, what in commands]
+    return ["What anybody can see of it now, without a secret:", *lines]
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -118,6 +134,12 @@ def submit(
     from hefed.study import Study
 
     study = Study.load(study_file)
+    if study.only_here:
+        where = ", ".join(f"[regions.{name}]" for name in study.only_here)
+        raise InputError(
+            f"{study_file}: data in {where} is for hefed simulate, and a region that is asked gives the table that its "
+            "own settings name; write contributes = true in its place, or beside it to simulate with the same file"
+        )
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the key that opens the result
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)

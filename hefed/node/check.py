@@ -196,7 +196,8 @@ class _Check:
         if self._me is not None and "aggregator" in self._is:
             return [_listening(Standing(self._home, self._roster, self._me, self._settings), running=running)]
         network, roster = self._settings.network, self._roster
-        caller = Caller(self._card.name, self._home.identity, roster, network.proxy, running)
+        limits = self._settings.limits
+        caller = Caller(self._card.name, self._home.identity, roster, network.proxy, running, limits)
         addresses = network.aggregator or roster.addresses
         if addresses:
             return network_findings(caller, addresses, self._tell)
@@ -272,7 +273,7 @@ def _listening(member: Standing, *, running: bool) -> Finding:
             return note("port", f"{bind}, where the process that runs in this home listens")
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
-            AggregatorLink(context, member.home.identity, member.roster, bind).close()
+            AggregatorLink(context, member.home.identity, member.roster, bind, limits=member.settings.limits).close()
         finally:
             context.destroy(linger=0)
     except NodeError as error:

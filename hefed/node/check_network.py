@@ -18,12 +18,13 @@ from hefed.node.dial import in_background, resolve, split_address
 from hefed.node.finding import Finding, Tell, note, waiting_for, works, wrong
 from hefed.node.handshake import LINK_VERSION, OURS, RosterState, Versions, differing_rosters, probe
 from hefed.node.identity import Identity
+from hefed.node.limits import USUAL, Limits
 from hefed.node.link import MemberLink
 from hefed.protocol.roster import Roster
 from hefed.wording import counted
 
 SECONDS = 20.0
-"""For all addresses together, which are tried at the same time."""
+"""For all addresses together, which are tried at the same time; more where the settings give a connection more."""
 _ROW = {
     t.Cause.UNRESOLVED: "name",
     t.Cause.PROXY: "proxy",
@@ -49,18 +50,27 @@ _UNASKED = {"type": "unknown", "version": LINK_VERSION}
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks, and how: the member's name, identity, roster and proxy, and whether its node runs here at this time."""
+    """Who asks, and how: the member's name, identity, roster and proxy, whether its node runs here at this time, and
+    the limits of its settings.
+    """
 
     name: str
     identity: Identity
     roster: Roster
     proxy: str | None
     running: bool
+    limits: Limits = USUAL
 
     @property
     def rows(self) -> tuple[str, ...]:
         """What is tried at each address, in its order."""
         return DIRECT if self.proxy is None else BY_PROXY
+
+    @property
+    def seconds(self) -> float:
+        """For all addresses: no less than one connection may take by the settings, up to its greeting."""
+        limits = self.limits
+        return max(SECONDS, limits.connect_seconds + limits.handshake_seconds + limits.greeting_seconds)
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,9 @@ class _Call:
 
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", caller: Caller, address: str) -> None:
         self.address, self._caller = address, caller
-        self._link = MemberLink(context, caller.identity, caller.roster, [address], proxy=caller.proxy)
+        self._link = MemberLink(
+            context, caller.identity, caller.roster, [address], proxy=caller.proxy, limits=caller.limits
+        )
         host, port = split_address(address)
         self._named = not (":" in host or host.replace(".", "").isdigit())
         self._found: Future[list[str]] | None = in_background(lambda: resolve(host, port)) if self._named else None
@@ -121,7 +133,7 @@ class _Call:
         if self.trouble is not None:
             return self.trouble
         if self._found is not None and not self._found.done():
-            return t.unresolved(self.address, f"no answer in {SECONDS:.0f} s")
+            return t.unresolved(self.address, f"no answer in {self._caller.seconds:.0f} s")
         return t.mute(places, self.address)
 
     def rows(self) -> list[Finding]:
@@ -163,8 +175,8 @@ class _Call:
 
 
 def network_findings(caller: Caller, addresses: Sequence[str], tell: Tell) -> list[Finding]:
-    """The rows of all addresses, and of what the aggregator answers. Takes SECONDS at most."""
-    tell(f"the aggregator at {', '.join(addresses)}, for at most {SECONDS:.0f} s")
+    """The rows of all addresses, and of what the aggregator answers. Takes `caller.seconds` at most."""
+    tell(f"the aggregator at {', '.join(addresses)}, for at most {caller.seconds:.0f} s")
     calls = _asked(caller, addresses)
     reached = next((call for call in calls if call.answer is not None), None)
     if reached is None or reached.answer is None:
@@ -183,7 +195,7 @@ def _asked(caller: Caller, addresses: Sequence[str]) -> list[_Call]:
     calls: list[_Call] = []
     try:
         calls += [_Call(context, caller, address) for address in addresses]
-        until = time.monotonic() + SECONDS
+        until = time.monotonic() + caller.seconds
         while time.monotonic() < until:
             steps = [call.step() for call in calls]
             if all(steps):

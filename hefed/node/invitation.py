@@ -6,7 +6,7 @@ What comes here is the aggregator's word only until the analyst's signature hold
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
 from hefed.protocol.errors import ProtocolError
-from hefed.protocol.roster import Roster
+from hefed.protocol.roster import NEWEST_FIRST, Roster
 
 
 def read_invitation(envelope: bytes, study: bytes, roster: Roster) -> m.Message:
@@ -36,7 +36,7 @@ def unfit(invitation: m.Message, roster: Roster, name: str) -> str | None:
     if isinstance(content, m.Invitation) and content.roster != roster.digest:
         return (
             f"{name} has version {roster.version} of the roster of {roster.federation} in force, and "
-            f"{invitation.sender} invites under another one; see to it that both have the newest, and submit again"
+            f"{invitation.sender} invites under another one; {NEWEST_FIRST}"
         )
     try:
         Board(roster, invitation.body.study).post(invitation)

@@ -24,6 +24,8 @@ from prometheus_client.registry import Collector
 from hefed import __version__
 from hefed.node.errors import NodeError
 from hefed.node.logs import places
+from hefed.protocol import ending
+from hefed.protocol.roster import read_day
 from hefed.protocol.rules import RUNNING, Phase
 
 log = logging.getLogger(__name__)
@@ -76,9 +78,9 @@ def serve(port: int, status: Callable[[], Status]) -> Metrics:
 
     `status` is called at each request, by another thread than the node's: it must give a finished dictionary, not one
     that the node still changes. Read are `role`; of a region `connected`, `messages_sent` and `bytes_sent`; of an
-    aggregator `members` with their `name` and `connected`; of both `studies`, each with `phase`, `expires`, and in a
-    region `state`: "pending" while it waits for the region's approval. What is missing is not shown. Raises NodeError
-    when there is no such port.
+    aggregator `members` with their `name` and `connected`; of both `identity_ends`, a day, and `studies`, each with
+    `phase`, `expires`, and in a region `state`: "pending" while it waits for the region's approval. What is missing is
+    not shown. Raises NodeError when there is no such port.
     """
     return Metrics(port, status)
 
@@ -104,6 +106,12 @@ class _Status(Collector):
             )
         if "members" in status:
             yield _members(status["members"])
+        if status.get("identity_ends"):
+            yield GaugeMetricFamily(
+                "hefed_identity_end_timestamp_seconds",
+                "When the last day of this member's identity is over; there is none for an identity without an end.",
+                value=ending.over(read_day(status["identity_ends"])),
+            )
         if "studies" in status:
             yield from _studies(status["studies"])
         for key, unit in (("messages_sent", "Messages"), ("bytes_sent", "Bytes of messages")):

@@ -45,5 +45,6 @@ class Rosters:
             return None
         return (
             f"version {self.in_force.version} of the roster is in force at {self._name}, and {', '.join(changed)} "
-            f"changed since version {earlier.version}; submit the study again"
+            f"changed since version {earlier.version}; restart what still runs with that, hefed aggregator before "
+            "hefed node, and then submit the study again"
         )

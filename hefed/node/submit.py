@@ -57,7 +57,9 @@ class Analyst:
 
 
 class _Watch(Watcher):
-    """Follows a study, and says why the aggregator is not to be reached when it is not."""
+    """Follows a study, and says why the aggregator is not to be reached when it is not, or that its roster is another
+    one, and whose is the older.
+    """
 
     def __init__(self, study: Study, progress: Progress, link: MemberLink, *, timed: bool) -> None:
         super().__init__(study, progress, timed=timed)
@@ -65,12 +67,16 @@ class _Watch(Watcher):
 
     def __call__(self, board: Board, message: m.Message | None) -> None:
         """Called at every message, and in between."""
-        trouble = str(self._link.trouble() or "")
+        self.note_trouble()
+        super().__call__(board, message)
+
+    def note_trouble(self) -> None:
+        """Says what stands between the analyst and the aggregator, when that has changed."""
+        trouble = str(self._link.trouble() or self._link.differing_roster() or "")
         if trouble != self._said:
             self._said = trouble
             if trouble:
                 self._progress.note(trouble)
-        super().__call__(board, message)
 
 
 def submit(study: Study, analyst: Analyst, out: Path, progress: Progress) -> Document:
@@ -161,6 +167,9 @@ def _follow(
     try:
         client = AnalystClient(name=analyst.name, identity=analyst.identity, link=link, submission=submission)
         return client.follow(watcher, patience=None), watcher
+    except NotTakenError:
+        watcher.note_trouble()  # the refusal may have come together with the greeting that tells why
+        raise
     finally:
         link.close()
         context.destroy(linger=0)

@@ -28,7 +28,7 @@ from hefed.protocol.errors import (
 )
 from hefed.protocol.messages import Message
 from hefed.protocol.record import Outcome, RoundRecord
-from hefed.protocol.roster import Roster
+from hefed.protocol.roster import NEWEST_FIRST, Roster
 from hefed.protocol.rules import RULES, Party, Phase, Rule
 from hefed.protocol.sealing import public_key
 from hefed.study import Study, StudyError
@@ -237,7 +237,8 @@ class Board:
             raise ProtocolError("the invitation is not the study that it is sent as")
         if content.roster != self.roster.digest:
             raise ProtocolError(
-                f"the study was made for another version of the roster of {self.roster.federation}; submit it again"
+                f"the study was made for another version of the roster of {self.roster.federation} than version "
+                f"{self.roster.version}; {NEWEST_FIRST}"
             )
         try:
             study = Study.from_public(content.definition)

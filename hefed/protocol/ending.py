@@ -26,6 +26,11 @@ def day(seconds: float) -> date:
     return datetime.fromtimestamp(seconds, UTC).date()
 
 
+def over(ends: date) -> float:
+    """When an identity's last day is over, in seconds since 1970."""
+    return datetime(ends.year, ends.month, ends.day, tzinfo=UTC).timestamp() + 86400
+
+
 def usual_end(today: date) -> date:
     """Of an identity that is made today."""
     return _years_after(today, USUAL_YEARS)

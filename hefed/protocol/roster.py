@@ -29,6 +29,11 @@ MAX_MEMBERS, MAX_ADDRESSES = limits.MAX_MEMBERS, limits.MAX_ADDRESSES
 MAX_VERSION, MAX_FEDERATION = limits.MAX_VERSION, limits.MAX_FEDERATION
 LEAST_THRESHOLD = 2
 """Below it one keyholder alone would open a sum; no study can go there."""
+NEWEST_FIRST = (
+    "put the newest in force wherever an older one is (hefed federation join), restart what runs there, hefed "
+    "aggregator before hefed node, and then submit again"
+)
+"""What to do, in this order, when two parties have different rosters."""
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 KEY_SIZE = 32
 

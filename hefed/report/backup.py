@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hefed.report.table import folds, plain_rows
 from hefed.wording import counted
 
 
@@ -31,7 +32,7 @@ def print_backup(items: Iterable[Item], home: Path, to: Console) -> None:
     both = list(items)
     for keep, heading in ((True, "Save:"), (False, "Never save, and never put back:")):
         to.print(Text(heading, style="bold"))
-        to.print(_table(item for item in both if item.keep is keep))
+        _print_items([item for item in both if item.keep is keep], to)
         to.print()
     to.print(
         Text(
@@ -49,7 +50,7 @@ def print_written(file: Path, home: Path, to: Console) -> None:
             f"{_shown(file)} is written. It holds the identity: whoever has it can pose as this member. Keep it "
             "encrypted, off this machine, with as few people as possible."
         ),
-        soft_wrap=to.is_terminal,
+        soft_wrap=True,
     )
     to.print()
     to.print(Text("To restore, on a machine on which nothing of this member runs:", style="bold"))
@@ -72,15 +73,19 @@ def print_written(file: Path, home: Path, to: Console) -> None:
     )
 
 
-def _table(items: Iterable[Item]) -> Table:
+def _print_items(items: Sequence[Item], to: Console) -> None:
+    rows = [(item.name, counted(len(item.files), "file") if item.files else "none", item.why) for item in items]
+    if not folds(to):
+        for line in plain_rows(rows):
+            to.print(line)
+        return
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for item in items:
-        there = counted(len(item.files), "file") if item.files else "none"
-        table.add_row(Text(item.name), Text(there), Text(item.why))
-    return table
+    for row in rows:
+        table.add_row(*map(Text, row))
+    to.print(table)
 
 
 def _shown(path: Path) -> str:

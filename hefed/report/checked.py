@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hefed.report.table import describe_model
+from hefed.report.table import describe_model, folds, plain_rows
 from hefed.study import Study
 from hefed.wording import counted
 
@@ -71,15 +71,23 @@ _STYLES = {"works": "green", "note": "cyan", "wrong": "bold red", "not tried": "
 
 def print_findings(findings: Sequence[Tried], start: str, to: Console) -> None:
     """Prints a row for each finding, and whether all works; `start` is the command that then starts it."""
+    if folds(to):
+        to.print(_findings(findings))
+    else:
+        for line in plain_rows([(finding.what, finding.state, finding.words) for finding in findings]):
+            to.print(line)
+    to.print()
+    to.print(Text(_conclusion(findings, start)), soft_wrap=True)
+
+
+def _findings(findings: Sequence[Tried]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("tried", no_wrap=True)
     table.add_column("", no_wrap=True)
     table.add_column("", overflow="fold")
     for finding in findings:
         table.add_row(Text(finding.what), Text(finding.state, style=_STYLES[finding.state]), Text(finding.words))
-    to.print(table)
-    to.print()
-    to.print(Text(_conclusion(findings, start)), soft_wrap=True)
+    return table
 
 
 def _conclusion(findings: Sequence[Tried], start: str) -> str:

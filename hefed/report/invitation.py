@@ -12,7 +12,7 @@ from rich.text import Text
 
 from hefed.data.releases import Difference
 from hefed.report.roster import in_lines
-from hefed.report.table import describe_model
+from hefed.report.table import describe_model, folds, plain_rows
 from hefed.study import Cox, Study
 from hefed.wording import counted, quoted
 
@@ -22,14 +22,9 @@ EACH_ROUND = "log-likelihood, gradient and information matrix, summed over all r
 def print_invitation(study: Study, digest: bytes, analyst: str, until: str, to: Console) -> None:
     """Prints purpose, model, columns, who reads what, how many rounds and what each opens."""
     to.print(Text(study.id, style="bold"))
-    to.print(Text(study.purpose, overflow="fold"))
+    to.print(Text(study.purpose))
     to.print()
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True, style="bold")
-    grid.add_column(overflow="fold")
-    for label, words in _lines(study, analyst, until):
-        grid.add_row(Text(label), Text(words))
-    to.print(grid)
+    _print_lines(list(_lines(study, analyst, until)), to)
     to.print()
     to.print(Text("What its sums open to the readers, over all regions together:", style="bold"))
     for words in released(study):
@@ -38,6 +33,19 @@ def print_invitation(study: Study, digest: bytes, analyst: str, until: str, to: 
     to.print(Text("Hash of the study; an approval is for this one and no other:"))
     for line in in_lines(" ".join(digest.hex()[at : at + 8] for at in range(0, 64, 8)), 4):
         to.print(Text(f"  {line}", style="bold"))
+
+
+def _print_lines(lines: list[tuple[str, str]], to: Console) -> None:
+    if not folds(to):
+        for line in plain_rows(lines):
+            to.print(line)
+        return
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, style="bold")
+    grid.add_column(overflow="fold")
+    for label, words in lines:
+        grid.add_row(Text(label), Text(words))
+    to.print(grid)
 
 
 def _lines(study: Study, analyst: str, until: str) -> Iterator[tuple[str, str]]:
@@ -122,6 +130,9 @@ def print_repeated(found: Sequence[Difference], to: Console) -> None:
 
 
 def _item(words: str, to: Console) -> None:
+    if not folds(to):
+        to.print(Text(f"- {words}"))
+        return
     grid = Table.grid()
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")

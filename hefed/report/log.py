@@ -1,10 +1,9 @@
-"""What left a home, on the screen: a table on a terminal, lines of at most 80 columns in a pipe, or JSON.
+"""What left a home, on the screen: a table on a terminal, a line for each message in a pipe, or JSON.
 
 Relies on rich. Times are local on the screen, with the zone in the heading, and UTC in JSON.
 """
 
 import json
-import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,10 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-WIDTH = 80
 _TIME = "%Y-%m-%d %H:%M:%S"
-_INDENT = " " * 21  # as wide as a time and two spaces
-_TOGETHER = "\N{NO-BREAK SPACE}"
 Certainty = Literal["left", "by", "not yet"]
 
 
@@ -65,7 +61,7 @@ def print_log(sections: Sequence[LogSection], to: Console) -> None:
         title, *about = _heading(section)
         to.print(Text(title, style="bold"))
         for words in about:
-            to.print(Text(words), soft_wrap=to.is_terminal)
+            to.print(Text(words), soft_wrap=True)
         to.print()
         if to.is_terminal:
             to.print(_table(section.lines))
@@ -145,9 +141,5 @@ def _to(line: LogLine) -> str:
 
 
 def _print_plain(line: LogLine, to: Console) -> None:
-    size = size_text(line.size).replace(" ", _TOGETHER)
-    words = line.what if line.event == "ended" else f"{line.what}; {size}; {_to(line)}"
-    when = _when(line)
-    first = f"{when:<19}  " if len(when) <= 19 else f"{when}  "
-    wrapped = textwrap.wrap(words, WIDTH, initial_indent=first, subsequent_indent=_INDENT)
-    to.print(Text("\n".join(wrapped).replace(_TOGETHER, " ")), soft_wrap=True)
+    words = line.what if line.event == "ended" else f"{line.what}; {size_text(line.size)}; {_to(line)}"
+    to.print(Text(f"{_when(line):<19}  {words}"), soft_wrap=True)

@@ -17,6 +17,7 @@ from rich.text import Text
 from hefed.protocol.ending import day, warning
 from hefed.protocol.errors import RosterError
 from hefed.protocol.roster import read_day
+from hefed.report.times import local
 
 LONG_NAME = 32
 """Letters of a study's name beyond which it is folded."""
@@ -101,7 +102,7 @@ def _studies(studies: list[Mapping[str, Any]]) -> Table:
             Text(_plain(study.get("analyst"))),
             Text(phase),
             Text(_STATES["pending"], style="bold yellow") if state == "pending" else Text(waits),
-            Text(_when(study.get("expires"))),
+            Text(_when(study.get("expires")).replace(" UTC", "\nUTC")),  # two lines, as the study has
         )
     return table
 
@@ -118,10 +119,10 @@ def _plain(value: object) -> str:
 
 
 def _when(at: object) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at)) if isinstance(at, int | float) else "?"
+    return local(at) if isinstance(at, int | float) else "?"
 
 
 def _ago(at: object) -> str:
     if not isinstance(at, int | float):
         return "before"
-    return f"at {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at))}"
+    return f"at {local(at, seconds=True)}"

@@ -1,4 +1,5 @@
-"""The result on the screen, as survival analysts know it: plain and at most 80 columns wide in a pipe.
+"""The result on the screen, as survival analysts know it. In a pipe tables are plain and at most 80 columns wide, and
+sentences are whole lines.
 
 Relies on rich and on the document of `result.py`. Column names come from files: they are printed as text,
 never as markup.
@@ -23,11 +24,25 @@ _RATIOS = {"cox": "HR", "logistic": "OR"}
 
 
 def console(stderr: bool = False) -> Console:
-    """A console that is WIDTH columns wide unless a terminal is wider or narrower."""
+    """A console as wide as the terminal. In a pipe tables are at most WIDTH columns wide and no text is folded, so that
+    whoever searches it finds sentences whole.
+    """
     made = Console(stderr=stderr, highlight=False)
     if not made.is_terminal:
-        made.width = WIDTH
+        made.width, made.soft_wrap = WIDTH, True
     return made
+
+
+def folds(to: Console) -> bool:
+    """Whether text is folded to the console's width: on a terminal, and not in a pipe."""
+    return not to.soft_wrap
+
+
+def plain_rows(rows: Sequence[Sequence[str]]) -> list[Text]:
+    """Rows of one line each, whose last cell is a sentence of any length: for a pipe."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
+    cells = ((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]) for row in rows)
+    return [Text("  ".join(row)) for row in cells]
 
 
 def print_result(document: Document, study: Study, to: Console) -> None:

@@ -1,6 +1,7 @@
 """`hefed approve` and `hefed refuse` as people use them, on a home whose node stored the invitations that came."""
 
 import io
+import re
 import shutil
 import sys
 import time
@@ -21,6 +22,7 @@ from hefed.node.invited import Invitations
 from hefed.node.store import Store
 from hefed.node.transcripts import head_of
 from hefed.protocol import messages as m
+from hefed.report.times import local
 from hefed.study import Study
 from tests.node.asking import Asked, ask, changed
 from tests.node.homes import make_federation, with_table
@@ -194,7 +196,11 @@ def test_an_approval_shows_the_study_and_the_table_and_is_signed(halland: Hallan
     asked = halland.come()
     ended = run("approve", NAME, "--yes", "--home", halland.home)  # a process of its own
     assert (ended.code, ended.err) == (0, "")
-    assert max(map(len, ended.out.splitlines()[:-1])) <= 80
+    for whole in ("^Limits     at least 3 regions .* 100$", "^- ranges, spreads: .* the number of rows$"):
+        assert re.search(whole, ended.out, re.MULTILINE)
+    until = local(asked.submission.invitation.expires)
+    assert re.fullmatch(r"[-0-9]{10} [0-9]{2}:[0-9]{2} UTC[-+][0-9]{2}:[0-9]{2}", until)
+    assert f"\nUntil      {until}\n" in ended.out
     said = words(ended.out)
     for part in (COX.purpose, "What its sums open to the readers", "The table of halland (patients.csv): 150 rows, 50"):
         assert part in said

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from hefed.cli.app import program
+from hefed.cli.study import next_commands
 from tests.node.runs import (
     COX,
     LOGISTIC,
@@ -207,6 +210,41 @@ def test_an_old_answer_does_not_pass_for_that_of_a_study_that_failed_and_a_forei
     assert (out / "result.previous.json").read_text() == "mine"
 
 
+# --- What is next ----------------------------------------------------------------------------------
+
+
+def test_it_ends_with_the_commands_that_look_at_what_it_left(tmp_path: Path) -> None:
+    out = tmp_path / "an out"
+    ended = hefed("simulate", study_file(tmp_path), "--out", out)
+    assert ended.code == 0
+    *_, before, heading, audit, verify = ended.out.splitlines()
+    assert (before, heading) == ("", "What anybody can see of it now, without a secret:")
+    for line, name in ((audit, "audit"), (verify, "verify")):
+        typed, *words = shlex.split(line, comments=True)
+        assert (typed, words[0]) == ("hefed", name)
+        assert hefed(*words).code == 0
+
+
+def test_without_a_file_of_the_result_only_the_transcripts_are_named(tmp_path: Path) -> None:
+    assert next_commands(tmp_path, "hefed")[1:] == [
+        f"hefed audit {tmp_path}  # whether all kept to the rules, and what was released to whom"
+    ]
+
+
+def test_a_program_that_the_shell_does_not_find_is_named_by_where_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path / "hefed"
+    there.touch(0o755)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("sys.argv", [str(there)])
+    assert program() == str(there)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program() == "hefed"
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "__main__.py")])
+    assert program() == "hefed"
+
+
 # --- Progress in a terminal ------------------------------------------------------------------------
 
 
@@ -246,3 +284,4 @@ def test_progress_is_live_in_a_terminal_and_the_table_stays(tmp_path: Path) -> N
     final = shown[shown.rindex("\x1b[?25h") :]
     assert "serum_creatinine" in final
     assert "newton" not in final
+    assert re.search(r"^hefed verify .*/out/result\.hefed  # ", final.replace("\r", ""), re.MULTILINE)

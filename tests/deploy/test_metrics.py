@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,10 @@ REGION: dict[str, Any] = {
     "role": "region", "name": "halland", "connected": True, "ready_since": 1.9e9, "present": [PEER],
     "studies": [STUDY, STUDY, {**STUDY, "phase": "approval", "round": 0, "state": "pending", "expires": 1.95e9},
                 {**STUDY, "phase": "opening", "state": "ended", "expires": 1.8e9}],
-    "messages_sent": 17, "bytes_sent": 2**40 + 1,
+    "messages_sent": 17, "bytes_sent": 2**40 + 1, "identity_ends": "2028-11-26",
 }  # fmt: skip
 AGGREGATOR: dict[str, Any] = {
-    "role": "aggregator", "name": "centre",
+    "role": "aggregator", "name": "centre", "identity_ends": None,
     "studies": [
         {"study": HASH, "name": NAME, "phase": "dealing", "round": None, "expires": 2e9, "outcome": None},
         {"study": HASH, "name": NAME, "phase": "ended", "round": 3, "expires": 1.9e9, "outcome": "finished"},
@@ -85,6 +86,15 @@ def test_a_region_tells_its_connection_its_studies_and_what_it_sent() -> None:
     assert value(read, "hefed_messages_sent_total") == 17
     assert value(read, "hefed_bytes_sent_total") == 2**40 + 1
     assert value(read, "hefed_next_deadline_timestamp_seconds") == 1.95e9
+
+
+def test_the_end_of_the_identity_is_that_of_its_last_day_in_utc_and_nothing_where_there_is_none() -> None:
+    with serve(0, lambda: REGION) as page:
+        read = samples(fetched(page))
+    assert value(read, "hefed_identity_end_timestamp_seconds") == datetime(2028, 11, 27, tzinfo=UTC).timestamp()
+    with serve(0, lambda: AGGREGATOR) as page:
+        read = samples(fetched(page))
+    assert "hefed_identity_end_timestamp_seconds" not in {name for name, _ in read}
 
 
 def test_every_phase_is_there_before_any_study() -> None:

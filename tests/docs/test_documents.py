@@ -170,6 +170,15 @@ def test_every_command_is_in_the_readme_and_no_other():
     assert len(lines) >= 8
 
 
+def test_what_the_demonstration_says_is_next_is_in_the_readme(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "result.hefed").touch()
+    said = hefed.cli.study.next_commands(Path("demo"), ".venv/bin/hefed")
+    assert len(said) == 3
+    assert "\n" + "\n".join(said) + "\n```\n" in text(README)
+
+
 def test_the_bounds_of_limits_in_the_readme_are_the_code_s():
     for name in ("rounds", "step", "linear_predictor", "min_effective", "min_events"):
         (line,) = re.findall(rf"^{name} = .*# (.*)$", study_of_readme(), flags=re.MULTILINE)
@@ -285,6 +294,22 @@ def test_the_numbers_of_values_on_that_page_are_the_code_s():
 
 
 # --- SECURITY.md ----------------------------------------------------------------------------------
+
+
+def test_what_a_reviewer_runs_stands_before_all_else_and_is_what_the_demonstration_says():
+    _, first, *_ = text(SECURITY).split("\n## ")
+    assert first.startswith("Three commands\n")
+    assert len(first.splitlines()) < 20
+    (demo, *_), *others = [row for row in rows(SECURITY, 3) if "demo" in row[0]]
+    assert demo == "make demo"
+    said = [line.partition("  #")[0] for line in text(README).splitlines() if line.startswith(".venv/bin/hefed ")]
+    assert [row[0] for row in others] == [command.strip() for command in said]
+    assert len(others) == 2
+    headings = {
+        re.sub(r"[^a-z -]", "", line.lower()).replace(" ", "-")
+        for line in re.findall(r"^## (.*)$", text(SECURITY), re.M)
+    }
+    assert set(re.findall(r"\]\(#([^)]+)\)", " ".join(text(SECURITY).split()))) <= headings
 
 
 def test_the_figures_of_noise_and_precision_are_the_code_s():

@@ -6,6 +6,7 @@ from pathlib import Path
 from hefed.node.check_network import Caller
 from hefed.node.finding import Finding
 from hefed.node.home import Home
+from hefed.node.limits import USUAL, Limits
 
 
 def quiet(what: str) -> None:
@@ -28,8 +29,15 @@ def states(findings: Iterable[Finding], state: str) -> list[str]:
     return [finding.what for finding in findings if finding.state == state]
 
 
-def caller(homes: dict[str, Path], name: str = "orebro", *, proxy: str | None = None, running: bool = False) -> Caller:
+def caller(
+    homes: dict[str, Path],
+    name: str = "orebro",
+    *,
+    proxy: str | None = None,
+    running: bool = False,
+    limits: Limits = USUAL,
+) -> Caller:
     home = Home(homes[name])
     roster = home.in_force()
     assert roster is not None
-    return Caller(name, home.identity, roster, proxy, running)
+    return Caller(name, home.identity, roster, proxy, running, limits)

@@ -40,6 +40,11 @@ COX, LOGISTIC = "heart-failure/cox.toml", "heart-failure/logistic.toml"
 # --- Studies ---------------------------------------------------------------------------------------
 
 
+def to_submit(text: str) -> str:
+    """A study file for regions that have tables of their own."""
+    return re.sub(r"(?m)^data = .*$", "contributes = true", text)
+
+
 def study_file(
     folder: Path, example: str = COX, *, security: str = "", limits: str = "", regions: str = "", **keys: object
 ) -> Path:

@@ -14,13 +14,16 @@ from pathlib import Path
 import pytest
 
 from hefed.crypto import seal
+from hefed.node import check
 from hefed.node.check import check_home
+from hefed.node.check_network import Caller
 from hefed.node.check_state import can_look, home_finding
 from hefed.node.files import write_private
 from hefed.node.finding import Finding
 from hefed.node.handshake import OURS
 from hefed.node.home import Home
 from hefed.node.keys import protect
+from hefed.node.limits import Limits
 from hefed.protocol.roster import SignedRoster
 from tests.node.findings import row, sentences, states
 from tests.node.homes import FEDERATION, TABLES, make_roster, sign, with_table
@@ -44,17 +47,13 @@ def typed(folder: Path, name: str, *more: str | Path, prefix: Sequence[str] = ()
 
 
 def read(out: str) -> list[Finding]:
-    """The rows of the table, whose lines of at most 80 characters are put together again."""
-    table = out.partition("\n\n")[0].splitlines()[2:]
-    assert max(map(len, table)) <= 80
-    found: list[list[str]] = []
-    for line in table:
-        first = re.match(r"(\S[a-z' ]*?) +(works|note|wrong|not tried) +(.*)", line)
-        if first and not line.startswith(" "):
-            found.append([one.strip() for one in first.groups()])
-        else:
-            found[-1][2] += " " + line.strip()
-    return [Finding(what, state, words) for what, state, words in found]  # type: ignore[arg-type]
+    """The rows, each a line of its own in a pipe."""
+    found = []
+    for line in out.partition("\n\n")[0].splitlines():
+        parts = re.fullmatch(r"(\S[a-z' ]*?) +(works|note|wrong|not tried) +(.*)", line)
+        assert parts is not None, line
+        found.append(Finding(*parts.groups()))  # type: ignore[arg-type]
+    return found
 
 
 def last(out: str) -> str:
@@ -351,6 +350,17 @@ def test_a_roster_without_an_address(homes: dict[str, Path], tmp_path: Path) -> 
 
 
 # --- the engines
+
+
+def test_the_aggregator_is_dialled_with_the_limits_of_the_settings(
+    homes: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    callers: list[Caller] = []
+    monkeypatch.setattr(check, "network_findings", lambda caller, addresses, tell: callers.append(caller) or [])
+    with (homes["orebro"] / "settings.toml").open("a") as file:
+        file.write("\n[limits]\nhandshake_seconds = 0.3\n")
+    check_home(homes["orebro"])
+    assert [caller.limits for caller in callers] == [Limits(handshake_seconds=0.3)]
 
 
 def test_engines_that_differ(homes: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

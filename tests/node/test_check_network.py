@@ -16,6 +16,7 @@ from hefed.node.check_network import SECONDS, network_findings
 from hefed.node.finding import Finding
 from hefed.node.handshake import OURS, RosterState
 from hefed.node.home import Home
+from hefed.node.limits import USUAL, Limits
 from hefed.node.link import Received
 from hefed.protocol.roster import Roster
 from tests.node.findings import caller, quiet, row, sentences, states
@@ -106,6 +107,20 @@ def test_each_way_in_which_an_address_does_not_work(homes: dict[str, Path], tmp_
     ]
     assert states(findings, "wrong") == ["port", "port", "handshake", "handshake", "handshake", "handshake", "answer"]
     assert [finding.words for finding in findings if finding.what == "clock"] == ["needs: answer"]
+
+
+def test_it_dials_with_the_limits_of_the_settings(homes: dict[str, Path]) -> None:
+    with listening(None) as mute:
+        began = time.monotonic()
+        findings = network_findings(caller(homes, limits=Limits(handshake_seconds=0.3)), (mute,), quiet)
+        took = time.monotonic() - began
+    assert [finding.what for finding in findings if finding.state == "wrong"] == ["handshake"]
+    assert took < 5 < USUAL.handshake_seconds
+
+
+def test_it_waits_for_as_long_as_the_settings_give_a_connection(homes: dict[str, Path]) -> None:
+    assert caller(homes).seconds == caller(homes, limits=Limits(handshake_seconds=0.3)).seconds == SECONDS
+    assert caller(homes, limits=Limits(connect_seconds=30, handshake_seconds=20)).seconds == 55
 
 
 def test_one_address_of_several_is_enough(homes: dict[str, Path], address: str) -> None:

@@ -19,6 +19,7 @@ import pytest
 from hefed.node import home as home_module
 from hefed.node.errors import NodeError
 from hefed.node.federation import changes, draft, load_card, load_roster, unite, write_new_roster
+from hefed.node.files import lock_folder
 from hefed.node.home import Home
 from hefed.protocol.errors import RosterError
 from hefed.protocol.roster import Roster, SignedRoster
@@ -121,6 +122,7 @@ def test_a_federation_is_made_and_changed_with_the_commands_alone(tmp_path: Path
     for name in NAMES:
         out = run("federation", "join", "all.roster", "--home", name)  # it signed that before: no question
         assert f"version 1 of Nordic heart is in force in {name}" in out
+        assert "restarted" not in out  # nothing can run without a roster
     rosters = {(tmp_path / name / "roster.cbor").read_bytes() for name in NAMES}
     assert rosters == {load_roster(tmp_path / "all.roster").roster.to_bytes()}
 
@@ -135,6 +137,15 @@ def test_a_federation_is_made_and_changed_with_the_commands_alone(tmp_path: Path
         assert "- orebro was contributor, keyholder, reader and is contributor, keyholder" in out
         assert f"- the aggregator's address was {ADDRESS} and is [2001:db8::1]:7100" in out
     assert "version 2 of Nordic heart is in force in orebro" in out
+    restart = (
+        "\nProcesses that run keep version 1 until they are restarted: hefed aggregator first, then hefed node. {}\n"
+    )
+    assert out.endswith(restart.format("None runs in orebro."))
+    running = lock_folder(tmp_path / "halland")  # as its process does
+    out = run("federation", "join", "two.roster", "--home", "halland")
+    assert out.endswith(restart.format("One runs in halland; restart it."))
+    os.close(running)
+    assert "restarted" not in run("federation", "join", "two.roster", "--home", "halland")  # in force already
     ended = hefed("federation", "join", "all.roster", "--home", "orebro", "--yes", folder=tmp_path)
     assert ended.code == 2
     assert "version 2 is in force here, and a home never goes back" in ended.err

@@ -242,7 +242,8 @@ def test_an_invitation_under_another_roster_is_refused_in_words(tmp_path: Path) 
         assert isinstance(content, m.Refusal)
         assert content.words == (
             "halland has version 1 of the roster of test in force, and analyst invites under another one; "
-            "see to it that both have the newest, and submit again"
+            "put the newest in force wherever an older one is (hefed federation join), restart what runs there, "
+            "hefed aggregator before hefed node, and then submit again"
         )
         wait_for(lambda: secret_files(alone.folder) == [])
 

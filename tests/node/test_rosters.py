@@ -19,6 +19,7 @@ from tests.node.homes import FEDERATION, make_roster, sign
 from tests.node.runs import EXAMPLES, free_port, started
 
 COX = Study.load(EXAMPLES / "heart-failure" / "cox.toml")
+AGAIN = "restart what still runs with that, hefed aggregator before hefed node, and then submit the study again"
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_what_does_not_touch_a_study_does_not_end_it(asked: Asked, tmp_path: Pat
 @pytest.mark.parametrize("key", ["identity", "transport"])
 def test_another_key_of_a_member_ends_its_studies(name: str, key: str, asked: Asked, tmp_path: Path) -> None:
     assert words(asked, with_other(asked, name, **{key: bytes(range(32))}), tmp_path) == (
-        f"version 2 of the roster is in force at halland, and {name} changed since version 1; submit the study again"
+        f"version 2 of the roster is in force at halland, and {name} changed since version 1; {AGAIN}"
     )
 
 
@@ -86,14 +87,12 @@ def test_a_member_that_left_or_has_other_roles_ends_its_studies(asked: Asked, tm
         ]
     ):
         assert words(asked, now, tmp_path / str(number)) == (
-            f"version 2 of the roster is in force at halland, and {name} changed since version 1; "
-            "submit the study again"
+            f"version 2 of the roster is in force at halland, and {name} changed since version 1; {AGAIN}"
         )
     both = replace(without(asked, "orebro"), version=3)
     both = replace(both, members=tuple(one for one in both.members if one.name != "analyst"))
     assert words(asked, both, tmp_path / "both") == (
-        "version 3 of the roster is in force at halland, and analyst, orebro changed since version 1; "
-        "submit the study again"
+        f"version 3 of the roster is in force at halland, and analyst, orebro changed since version 1; {AGAIN}"
     )
 
 
@@ -106,7 +105,7 @@ def test_a_mere_keyholder_or_reader_counts_too(name: str, asked: Asked, tmp_path
     here = ask(study, among=(asked.identities, asked.roster))
     assert name in study.members
     assert words(here, without(asked, name), tmp_path / "state") == (
-        f"version 2 of the roster is in force at halland, and {name} changed since version 1; submit the study again"
+        f"version 2 of the roster is in force at halland, and {name} changed since version 1; {AGAIN}"
     )
 
 

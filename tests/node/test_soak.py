@@ -17,7 +17,17 @@ from typing import Any
 import pytest
 
 from hefed.study import Study
-from tests.node.runs import COX, LOGISTIC, REGIONS, assert_same_fit, cox_reference, reference, study_file, wait_for
+from tests.node.runs import (
+    COX,
+    LOGISTIC,
+    REGIONS,
+    assert_same_fit,
+    cox_reference,
+    reference,
+    study_file,
+    to_submit,
+    wait_for,
+)
 from tests.node.soaking import AGGREGATOR, ANALYST, Disturber, Federation, Submission, Taken, disk_of, slope
 
 SEED = int(os.environ.get("HEFED_SOAK_SEED", "20261126"))
@@ -133,6 +143,8 @@ def soak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Soak]:
         kind: study_file(folder / kind, example, security=security, limits=limits)
         for kind, example in (("cox", COX), ("logistic", LOGISTIC))
     }
+    for path in studies.values():
+        path.write_text(to_submit(path.read_text()))
     began = time.monotonic()
     with Federation(folder / "homes", [Study.load(path) for path in studies.values()]) as federation:
         soak = Soak(federation, studies)

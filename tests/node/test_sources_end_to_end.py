@@ -22,6 +22,7 @@ from tests.node.runs import (
     free_port,
     hefed,
     started,
+    to_submit,
     wait_for,
 )
 
@@ -92,7 +93,7 @@ def test_a_study_over_three_kinds_of_source_gives_the_answer_of_r(
     for region in COX.contributors:
         settle(homes[region], region, Tables(homes[region], lambda: postgres))
     study = tmp_path / "study.toml"
-    study.write_text(EXAMPLE.read_text())
+    study.write_text(to_submit(EXAMPLE.read_text()))
     out = tmp_path / "out"
     checked = hefed("node", "--check", "--study", study, "--home", homes["orebro"])
     assert READER_PASSWORD not in checked.out + checked.err

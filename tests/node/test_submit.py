@@ -25,7 +25,7 @@ from hefed.report.progress import Progress
 from hefed.study import Study
 from tests.node.asking import changed
 from tests.node.homes import answering, make_federation, make_roster, sign
-from tests.node.runs import EXAMPLES, free_port, hefed, read_until, started, wait_for
+from tests.node.runs import EXAMPLES, free_port, hefed, read_until, started, to_submit, wait_for
 from tests.node.witness import search
 
 EXAMPLE = EXAMPLES / "heart-failure" / "cox.toml"
@@ -122,13 +122,39 @@ def test_only_an_analyst_with_a_roster_submits(homes: dict[str, Path], tmp_path:
         "halland is on the roster of Heart failure as contributor, keyholder, reader, and not as analyst"
     )
     Home.init(tmp_path / "new", "new")
-    ended = hefed("submit", EXAMPLE, "--home", tmp_path / "new", "--out", tmp_path / "out")
+    study = tmp_path / "study.toml"
+    study.write_text(to_submit(TEXT))
+    ended = hefed("submit", study, "--home", tmp_path / "new", "--out", tmp_path / "out")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == (
         f"hefed: no roster is in force in {tmp_path / 'new'}; sign one with all other members: "
         f"hefed federation join FILE.roster --home {tmp_path / 'new'}\n"
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_table_on_the_analysts_machine_is_refused_before_anybody_hears_of_the_study(
+    homes: dict[str, Path], tmp_path: Path
+) -> None:
+    study, out = tmp_path / "study.toml", tmp_path / "out"
+    study.write_text(TEXT.replace('data = "halland.csv"', "contributes = true", 1))
+    ended = hefed("submit", study, "--home", homes["analyst"], "--out", out)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        f"hefed: {study}: data in [regions.kronoberg], [regions.orebro] is for hefed simulate, and a region that is "
+        "asked gives the table that its own settings name; write contributes = true in its place, or beside it to "
+        "simulate with the same file\n"
+    )
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("data", ["contributes = true", 'data = "none.csv"\ncontributes = true'])
+def test_a_region_that_has_a_table_of_its_own_may_also_have_one_to_simulate_with(data: str, tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(to_submit(TEXT).replace("contributes = true", data))
+    study = Study.load(tmp_path / "study.toml")
+    assert study.only_here == ()
+    assert study.public() == COX.public()
+    assert COX.only_here == REGIONS
 
 
 # --- The folder -------------------------------------------------------------------------------------
@@ -225,8 +251,9 @@ def test_a_key_file_that_others_can_read_is_not_used(analyst: Analyst, tmp_path:
 
 
 def test_one_command_at_a_time_and_the_next_goes_on_with_the_same_study(homes: dict[str, Path], tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    command = ("submit", EXAMPLE, "--home", homes["analyst"], "--out", out)
+    study_path, out = tmp_path / "study.toml", tmp_path / "out"
+    study_path.write_text(to_submit(TEXT))
+    command = ("submit", study_path, "--home", homes["analyst"], "--out", out)
     with started(*command) as process:
         wait_for(lambda: (out / SUBMISSION).exists())
         assert (out / SUBMISSION).stat().st_mode & 0o777 == 0o600
@@ -284,6 +311,35 @@ def test_the_key_stays_as_long_as_the_study_may_go_on(
     assert str(caught.value) == words
     assert (out / SUBMISSION).exists() is kept
     assert not (out / RESULT).exists()
+
+
+@pytest.mark.parametrize(("there", "older"), [(1, "that of aggregator"), (3, "analyst's own")])
+def test_whoever_has_the_older_roster_is_named_when_the_study_is_refused_for_it(
+    there: int, older: str, homes: dict[str, Path], analyst: Analyst, tmp_path: Path
+) -> None:
+    newer = replace(analyst.roster, version=2)
+    stated = {"version": there, "digest": bytes(32)}
+
+    def answer(received: Received) -> object:
+        match received.header:
+            case {"type": "hello"}:
+                return {"type": "welcome", "accepted": {}, "version": 2, "protocols": [2], "protocol": 2,
+                        "roster": stated}  # fmt: skip
+            case {"type": "message"}:
+                return {"type": "refused", "words": "the study was made for another version"}
+        return None
+
+    said = io.StringIO()
+    noted = Progress(Console(file=said, width=400))
+    with (
+        answering(homes["aggregator"], newer, "127.0.0.1:0", answer) as address,
+        pytest.raises(StudyFailedError, match="refuses the study: the study was made for another version"),
+    ):
+        submit(COX, replace(analyst, addresses=(address,), roster=newer), tmp_path / "out", noted)
+    assert (
+        f"analyst has version 2 of the roster in force and aggregator version {there}: {older} is the older; put the "
+        "newer one in force there (hefed federation join), and restart it\n"
+    ) in said.getvalue()
 
 
 def test_a_refusal_of_another_study_is_none_of_this(homes: dict[str, Path], analyst: Analyst, tmp_path: Path) -> None:

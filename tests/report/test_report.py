@@ -13,11 +13,13 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from hefed.report.comparison import PooledFit, PooledFitError, compare, load_pooled, print_comparison
 from hefed.report.r_call import r_call
 from hefed.report.result import Document, Encryption, Round, result_document, write_result
-from hefed.report.table import chi_square_tail, console, p_text, print_result, significant
+from hefed.report.table import chi_square_tail, console, folds, p_text, plain_rows, print_result, significant
 from hefed.study import Study
 
 EXAMPLES = {
@@ -175,10 +177,26 @@ def test_tables_fit_in_80_columns_without_colours_in_a_pipe(name: str) -> None:
         assert any(line.split()[:1] == [covariate] for line in text.splitlines())
 
 
-def test_a_console_in_a_pipe_is_80_columns_wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdout", io.StringIO())
+def test_in_a_pipe_tables_are_80_columns_wide_and_no_sentence_is_folded(monkeypatch: pytest.MonkeyPatch) -> None:
+    said, sentence = io.StringIO(), "one sentence of many words " * 10
+    monkeypatch.setattr("sys.stdout", said)
     monkeypatch.setenv("COLUMNS", "40")
-    assert console().width == 80
+    to, table = console(), Table("a", "b")
+    assert to.width == 80
+    assert not folds(to)
+    table.add_row("word", sentence)
+    to.print(Text(sentence))
+    to.print(table)
+    first, *rows = said.getvalue().splitlines()
+    assert first == sentence
+    assert max(map(len, rows)) == 80
+    assert folds(Console(file=io.StringIO(), force_terminal=True))
+
+
+def test_rows_for_a_pipe_are_one_line_each_in_columns() -> None:
+    rows = plain_rows([("name", "works", "a sentence"), ("handshake", "wrong", "another one " * 20)])
+    assert [row.plain for row in rows] == ["name       works  a sentence", "handshake  wrong  " + "another one " * 20]
+    assert plain_rows([]) == []
 
 
 def test_markup_in_a_column_name_is_printed_as_it_is(tmp_path: Path) -> None:
