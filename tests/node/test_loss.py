@@ -3,7 +3,9 @@ once, and nothing else leaves it.
 """
 
 import shutil
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,14 @@ from tests.node.runs import Run, free_port, hefed, is_sum, study_file, wait_for
 
 WORDS = "halland has lost its state of this study and cannot go on with it; submit it again"
 STATE = ("state.sqlite", "state.sqlite-wal", "state.sqlite-shm")
+
+
+def _has_begun(folder: Path) -> bool:
+    """Whether a region's database has its tables."""
+    if not (folder / "state.sqlite").exists():
+        return False
+    with closing(sqlite3.connect(f"file:{folder / 'state.sqlite'}?mode=ro", uri=True)) as db:
+        return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'sent'").fetchone() is not None
 
 
 class Lost:
@@ -44,7 +54,7 @@ class Lost:
                 shutil.rmtree(folder / "study-keys")
             run.parties.start("halland")
             if self.killed_again:
-                wait_for(lambda: (folder / "state.sqlite").exists() and run.sent("halland"), 60)
+                wait_for(lambda: _has_begun(folder) and run.sent("halland"), 60)
                 run.parties.kill("halland")
                 run.parties.start("halland")
             self.at = time.time()
