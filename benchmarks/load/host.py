@@ -26,7 +26,7 @@ from hefed.crypto.parameters import PROFILES
 from hefed.crypto.selftest import self_test
 from hefed.node.consent import Verdict
 from hefed.node.identity import Identity
-from hefed.node.link import MemberLink
+from hefed.node.member_link import MemberLink
 from hefed.node.process import ROSTER
 from hefed.node.region import RegionNode
 from hefed.node.store import Store

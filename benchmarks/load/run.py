@@ -23,7 +23,7 @@ import zmq
 from benchmarks.load.host import HostConfig, Used
 from benchmarks.load.tcp import Meter
 from hefed.node.analyst import AnalystClient, Submission
-from hefed.node.link import MemberLink
+from hefed.node.member_link import MemberLink
 from hefed.node.parties import AGGREGATOR, ANALYST, Parties
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board

@@ -16,13 +16,14 @@ from typing import Any
 import zmq
 
 from hefed.crypto.errors import CryptoError
+from hefed.node.aggregator_link import AggregatorLink
 from hefed.node.connections import Connection, Connections, Greetings
 from hefed.node.frames import Link, together
 from hefed.node.handshake import OURS, RosterState, Versions, asked_for, differing_rosters, turned_away, welcome
 from hefed.node.identity import Identity
 from hefed.node.lifeline import Lifeline
 from hefed.node.limits import USUAL, Limits
-from hefed.node.link import BEAT, AggregatorLink, Received
+from hefed.node.link import BEAT, Received
 from hefed.node.logs import BoundedLog
 from hefed.node.rosters import Rosters
 from hefed.node.store import Store

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from hefed.node.errors import NotTakenError, StudyFailedError
 from hefed.node.identity import Identity
-from hefed.node.link import BEAT, MemberLink, Received
+from hefed.node.link import BEAT, Received
+from hefed.node.member_link import MemberLink
 from hefed.protocol import codec
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board

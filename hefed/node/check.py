@@ -13,6 +13,7 @@ import zmq
 from hefed.crypto.errors import CryptoError
 from hefed.crypto.parameters import PROFILES
 from hefed.data.settings import SettingsError
+from hefed.node.aggregator_link import AggregatorLink
 from hefed.node.check_data import policy_findings, study_findings, table_findings
 from hefed.node.check_network import AFTER, DIRECT, Caller, network_findings
 from hefed.node.check_state import can_look, home_finding, metrics_finding, process_finding, state_findings
@@ -20,7 +21,6 @@ from hefed.node.errors import NodeError
 from hefed.node.federation import day_of, shown
 from hefed.node.finding import Finding, Tell, not_tried, note, waiting_for, works, wrong
 from hefed.node.home import Home
-from hefed.node.link import AggregatorLink
 from hefed.node.operate import Standing
 from hefed.node.passphrase import is_asked_for
 from hefed.node.serving import compare_engines

@@ -19,7 +19,7 @@ from hefed.node.finding import Finding, Tell, note, waiting_for, works, wrong
 from hefed.node.handshake import LINK_VERSION, OURS, RosterState, Versions, differing_rosters, probe
 from hefed.node.identity import Identity
 from hefed.node.limits import USUAL, Limits
-from hefed.node.link import MemberLink
+from hefed.node.member_link import MemberLink
 from hefed.protocol.roster import Roster
 from hefed.wording import counted
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from hefed.node.aggregator_link import AggregatorLink
 from hefed.node.limits import USUAL
-from hefed.node.link import AggregatorLink, Received
+from hefed.node.link import Received
 
 GONE_AFTER = 2.0
 """Seconds without a connection after which a member counts as gone; a reconnection within them is not noticed."""

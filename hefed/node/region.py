@@ -15,8 +15,9 @@ from hefed.node.identity import Identity
 from hefed.node.invitation import is_asked, read_invitation, title, unfit
 from hefed.node.lifeline import Lifeline
 from hefed.node.limits import USUAL, Limits
-from hefed.node.link import BEAT, MemberLink, Received
+from hefed.node.link import BEAT, Received
 from hefed.node.logs import BoundedLog
+from hefed.node.member_link import MemberLink
 from hefed.node.participation import Participation
 from hefed.node.rosters import Rosters
 from hefed.node.store import Store

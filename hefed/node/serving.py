@@ -20,13 +20,14 @@ from hefed.crypto.selftest import self_test
 from hefed.data.policy import Policy
 from hefed.data.settings import DataSettings
 from hefed.node.aggregator import AggregatorNode
+from hefed.node.aggregator_link import AggregatorLink
 from hefed.node.consent import Consent
 from hefed.node.decision import Decisions
 from hefed.node.errors import NodeError
 from hefed.node.identity import Identity
 from hefed.node.lifeline import Lifeline
 from hefed.node.limits import USUAL, Limits
-from hefed.node.link import AggregatorLink, MemberLink
+from hefed.node.member_link import MemberLink
 from hefed.node.region import RegionNode, Report
 from hefed.node.store import Store
 from hefed.protocol.roster import Roster

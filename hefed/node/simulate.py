@@ -12,7 +12,7 @@ from hefed.node.analyst import AnalystClient, Submission
 from hefed.node.errors import NodeError, StudyFailedError
 from hefed.node.files import LOCK
 from hefed.node.following import Watcher, document_of, finding_of
-from hefed.node.link import MemberLink
+from hefed.node.member_link import MemberLink
 from hefed.node.parties import ANALYST, Parties
 from hefed.node.proof import NotKeptError
 from hefed.node.transcripts import FOLDER

@@ -27,7 +27,7 @@ from hefed.node.files import (
 from hefed.node.following import Watcher, document_of, finding_of
 from hefed.node.identity import Identity
 from hefed.node.limits import USUAL, Limits
-from hefed.node.link import MemberLink
+from hefed.node.member_link import MemberLink
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
 from hefed.protocol.ending import day, warning

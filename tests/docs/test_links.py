@@ -14,9 +14,10 @@ import pytest
 import zmq
 
 from hefed.node import handshake
+from hefed.node.aggregator_link import AggregatorLink
 from hefed.node.analyst import AnalystClient, Submission
 from hefed.node.frames import PIECE_FOLLOWS
-from hefed.node.link import AggregatorLink, MemberLink
+from hefed.node.member_link import MemberLink
 from hefed.node.pieces import SAY
 from hefed.protocol import codec
 from hefed.protocol.rules import Phase

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import zmq
 
+from hefed.node.aggregator_link import AggregatorLink
 from hefed.node.federation import draft
 from hefed.node.home import Home
-from hefed.node.link import AggregatorLink, Received
+from hefed.node.link import Received
 from hefed.protocol.roster import Roster, SignedRoster
 from tests.node.runs import EXAMPLES
 

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from hefed.node import process, submit
+from hefed.node.aggregator_link import AggregatorLink
 from hefed.node.errors import NodeError, StudyFailedError
 from hefed.node.frames import Link
 from hefed.node.identity import Identity
-from hefed.node.link import AggregatorLink, MemberLink, Received
+from hefed.node.link import Received
+from hefed.node.member_link import MemberLink
 from hefed.node.store import Store
 from hefed.protocol import codec
 from hefed.protocol import messages as m

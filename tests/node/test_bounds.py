@@ -9,10 +9,12 @@ from contextlib import suppress
 import pytest
 import zmq
 
+from hefed.node.aggregator_link import AggregatorLink
 from hefed.node.frames import TOGETHER, parts_of
 from hefed.node.identity import Identity
 from hefed.node.limits import USUAL, Limits
-from hefed.node.link import AggregatorLink, MemberLink, Received
+from hefed.node.link import Received
+from hefed.node.member_link import MemberLink
 from hefed.node.traffic import Traffic, _read
 from hefed.protocol.roster import Roster
 from tests.node.proxies import Throttled

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 import zmq
 
+from hefed.node.aggregator_link import AggregatorLink
 from hefed.node.frames import MAX_PARTS, parts_of
 from hefed.node.home import Home
-from hefed.node.link import TURN, AggregatorLink, MemberLink
+from hefed.node.link import TURN
+from hefed.node.member_link import MemberLink
 from hefed.node.traffic import Traffic
 from tests.node.homes import make_federation
 from tests.node.runs import environment, free_port, wait_for

@@ -14,7 +14,8 @@ from hefed.data.settings import SettingsError
 from hefed.node.aggregator import AggregatorNode
 from hefed.node.home import Home
 from hefed.node.limits import USUAL, Limits
-from hefed.node.link import MemberLink, Received
+from hefed.node.link import Received
+from hefed.node.member_link import MemberLink
 from hefed.node.settings import FILE, Settings
 from hefed.node.trouble import Cause
 from hefed.protocol import messages as m

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import zmq
 
+from hefed.node.aggregator_link import AggregatorLink
 from hefed.node.frames import MAX_FRAMES, MAX_PARTS, PIECE, parts_of
 from hefed.node.handshake import LINK_VERSION, PROTOCOLS
 from hefed.node.identity import Identity
-from hefed.node.link import AggregatorLink, MemberLink, Received
+from hefed.node.link import Received
+from hefed.node.member_link import MemberLink
 from hefed.node.parties import AGGREGATOR
 from hefed.protocol import codec
 from hefed.protocol import messages as m

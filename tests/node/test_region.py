@@ -14,13 +14,15 @@ import pytest
 import zmq
 
 from hefed.data.policy import Policy
+from hefed.node.aggregator_link import AggregatorLink
 from hefed.node.analyst import Submission
 from hefed.node.consent import Consent
 from hefed.node.decision import Answer, Decision, Decisions
 from hefed.node.handshake import welcome
 from hefed.node.history import History, log_sections
 from hefed.node.identity import Identity
-from hefed.node.link import AggregatorLink, MemberLink, Received
+from hefed.node.link import Received
+from hefed.node.member_link import MemberLink
 from hefed.node.region import PATIENCE, RegionNode
 from hefed.node.store import Store
 from hefed.protocol import messages as m

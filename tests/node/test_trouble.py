@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import zmq
 
+from hefed.node.aggregator_link import AggregatorLink
 from hefed.node.errors import NodeError
 from hefed.node.handshake import PROTOCOLS, turned_away
 from hefed.node.identity import Identity
 from hefed.node.limits import USUAL, Limits
-from hefed.node.link import AggregatorLink, MemberLink, Received
+from hefed.node.link import Received
+from hefed.node.member_link import MemberLink
 from hefed.node.trouble import Cause, Trouble
 from hefed.protocol.roster import Roster
 from tests.node.proxies import Socks5

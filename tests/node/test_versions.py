@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from hefed import __version__
 from hefed.node import handshake
 from hefed.node.aggregator import AggregatorNode
+from hefed.node.aggregator_link import AggregatorLink
 from hefed.node.analyst import Submission
 from hefed.node.connections import Connection, Connections
 from hefed.node.frames import parts_of
 from hefed.node.handshake import OURS, PROTOCOLS, RosterState, Versions, Welcome, differing_rosters
 from hefed.node.identity import Identity
-from hefed.node.link import AggregatorLink, MemberLink
+from hefed.node.member_link import MemberLink
 from hefed.node.store import Store
 from hefed.node.trouble import Cause
 from hefed.protocol import messages as m
@@ -168,7 +169,7 @@ def test_a_member_of_an_older_version_with_a_protocol_in_common_takes_part(
     central: Central, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hefed.node.aggregator.OURS", Versions("9.9", (1, 2, 3)))
-    monkeypatch.setattr("hefed.node.link.PROTOCOLS", (1,))
+    monkeypatch.setattr("hefed.node.member_link.PROTOCOLS", (1,))
     peer = central.member("halland")
     peer.say(HELLO_0_1)
     welcome = peer.hear("welcome")
