@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hefed.node import decision, schema, settings, store
+from hefed.node import database, decision, schema, settings, store
 from hefed.node.errors import NodeError
 from hefed.node.files import COMMANDS, LOCK, read_private, write_private
 from hefed.node.home import ROSTERS, Home
@@ -54,7 +54,7 @@ def describe(home: Home) -> tuple[Item, ...]:
             (f"{store.KEYS}/", False, (f"{store.KEYS}/*",),
              "the keys of the studies that run. They are destroyed at a study's end, and everybody relies on that: a "
              "copy would let what was sent be opened later"),
-            (store.FILE, False, (store.FILE, f"{store.FILE}-*", f"{store.FILE}{schema.COPY}*"),
+            (database.FILE, False, (database.FILE, f"{database.FILE}-*", f"{database.FILE}{schema.COPY}*"),
              "what was received and sent. An old one that is put back would encrypt or answer a second time under a "
              "label that was used, which can lay patients' numbers open. For the record keep the output of hefed log "
              "--json instead"),

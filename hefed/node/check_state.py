@@ -12,11 +12,11 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from hefed.node import schema
+from hefed.node.database import FILE
 from hefed.node.errors import NodeError
 from hefed.node.federation import shown
 from hefed.node.finding import Finding, not_tried, note, works, wrong
 from hefed.node.status import is_running, read_status
-from hefed.node.store import FILE
 from hefed.wording import counted
 
 LEAST_FREE = 2**30

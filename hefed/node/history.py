@@ -15,12 +15,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from hefed.node import schema
+from hefed.node.database import FILE
 from hefed.node.errors import NodeError
 from hefed.node.federation import load_card, read_bounded
 from hefed.node.identity import FILE as IDENTITY
 from hefed.node.identity import Identity
 from hefed.node.process import ROSTER
-from hefed.node.store import FILE, StoredEntry, StudyFacts, study_facts
+from hefed.node.store import StoredEntry, StudyFacts, study_facts
 from hefed.protocol import codec
 from hefed.protocol import messages as m
 from hefed.protocol.errors import EncodingError, ProtocolError

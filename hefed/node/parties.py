@@ -13,13 +13,13 @@ import time
 from pathlib import Path
 
 from hefed.node import proof, transcripts
+from hefed.node.database import FILE as STATE
 from hefed.node.decision import Decision, Decisions
 from hefed.node.errors import NodeError
 from hefed.node.files import LOCK, lock_folder, make_private_folder
 from hefed.node.history import History
 from hefed.node.identity import Identity
 from hefed.node.process import ROSTER, ProcessConfig, destroy_secrets
-from hefed.node.store import FILE as STATE
 from hefed.protocol.messages import printable
 from hefed.protocol.roster import Role, Roster
 from hefed.protocol.transcript import Head

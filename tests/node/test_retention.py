@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hefed.node import store as state
+from hefed.node.database import LOG_BYTES
 from hefed.node.errors import NodeError
 from hefed.node.history import History, log_sections
 from hefed.node.store import Store
@@ -154,13 +154,13 @@ def test_the_write_ahead_log_is_cut_after_a_large_message(tmp_path: Path) -> Non
     store, study = Store(tmp_path), study_of(1)
     log = tmp_path / "state.sqlite-wal"
     store.add_study(study)
-    store.remember(study, "large", b"e", (bytes(10 * state.LOG_BYTES),))
+    store.remember(study, "large", b"e", (bytes(10 * LOG_BYTES),))
     store.commit()
-    assert log.stat().st_size > 9 * state.LOG_BYTES
+    assert log.stat().st_size > 9 * LOG_BYTES
     for number in range(3):
         store.remember(study, f"small {number}", b"e", ())
         store.commit()
-    assert log.stat().st_size <= state.LOG_BYTES
+    assert log.stat().st_size <= LOG_BYTES
     store.close()
 
 
