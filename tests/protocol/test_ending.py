@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import cbor2
 import pytest
 
-from hefed.protocol.ending import EndedError, day, has_ended, read_end, require_lasting, usual_end, warning
+from hefed.protocol.ending import EndedError, day, has_ended, over, read_end, require_lasting, usual_end, warning
 from hefed.protocol.errors import RosterError
 from hefed.protocol.roster import Roster, SignedRoster
 from hefed.protocol.text import card_text, read_card, read_roster, roster_text
@@ -19,6 +19,11 @@ TODAY = date(2026, 11, 26)
 def ending(**ends: date) -> Roster:
     members = tuple(replace(member, ends=ends.get(member.name)) for member in roster().members)
     return roster(members=members)
+
+
+def test_an_identity_is_over_with_the_last_second_of_its_day() -> None:
+    assert day(over(TODAY) - 1) == TODAY
+    assert day(over(TODAY)) == TODAY + timedelta(days=1)
 
 
 # --- What is signed ---------------------------------------------------------------------------------
