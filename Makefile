@@ -7,6 +7,7 @@
 #   make load    what an aggregator needs for many regions and long vectors: minutes
 #   make coverage              what tests of hefed/crypto and hefed/protocol do not reach, branch by branch; fails if any
 #   make model   state models of the protocol, searched by Spin; needs spin and gcc, and no .venv: a minute or two
+#   make vectors               write protocols/vectors again, all of them
 #   make lint    style         make types    static types
 #   make wheelhouse            a folder and a tar file to install hefed from, without internet
 #   make requirements          pin the newest releases that pyproject.toml allows, with hashes
@@ -17,7 +18,7 @@ READY  := $(VENV)/.ready
 DEMO   ?= demo
 WHEELHOUSE ?= wheelhouse
 
-.PHONY: demo test coverage model bench bench-short peers ratios performance load lint types format wheelhouse requirements clean
+.PHONY: demo test coverage vectors model bench bench-short peers ratios performance load lint types format wheelhouse requirements clean
 
 demo: $(READY)
 	@echo 'The three tables are one public data set of one hospital, dealt out by row number; they are not the patients of'
@@ -37,6 +38,12 @@ coverage: $(READY)
 	made=$$(mktemp -d) && trap 'rm -rf "$$made"' EXIT && export NUMBA_CACHE_DIR="$$made" COVERAGE_FILE="$$made/coverage" \
 		&& $(VENV)/bin/python -m coverage run -m pytest -m 'not hypothesis' $(COVERING) \
 		&& $(VENV)/bin/python -m coverage report
+
+# Those with keys that are drawn anew have other bytes each time.
+vectors: $(READY)
+	$(VENV)/bin/python -m protocols.reference.make_vectors
+	$(VENV)/bin/python -m tests.reference.make_sealed
+	$(VENV)/bin/python -m tests.reference.make_records
 
 model:
 	$(PYTHON) -m protocols.model.check
