@@ -22,7 +22,7 @@ from hefed.node.participation import Participation
 from hefed.node.rosters import Rosters
 from hefed.node.store import Store
 from hefed.protocol import messages as m
-from hefed.protocol.coordinator import takes_attachments
+from hefed.protocol.coordinator import delivers_attachments
 from hefed.protocol.errors import ProtocolError
 from hefed.protocol.roster import Roster
 from hefed.protocol.rules import Phase
@@ -219,7 +219,7 @@ class RegionNode:
             if len(study) != 32 or self._store.has_ended(study):
                 return
             running = self._new_study(study, number, bytes(frames[0]))
-        if running is None:
+        if running is None or running.ended:
             return
         if number != running.received:
             if number > running.received:
@@ -258,7 +258,8 @@ class RegionNode:
         known = board.phase is not Phase.INVITATION and not running.waits
         return (
             known
-            and takes_attachments(board, message, self._name)
+            and delivers_attachments(board, message.body.kind, self._name)
+            and board.keeps_attachments(message)
             and len(bound) == len(attachments)
             and all(one.matches(data) for one, data in zip(bound, attachments, strict=True))
         )

@@ -181,6 +181,25 @@ class Board:
         """The keyholders that answered this attempt of the round under way."""
         return {name for name, attempts in self.round.answers.items() if attempt in attempts}
 
+    def keeps_attachments(self, message: Message) -> bool:
+        """Whether a reader keeps what is bound to a message that is about to be posted: to the sum that is waited for,
+        or to an answer before it. What shows that others were given something else, of a length that may be, counts
+        too: it is evidence.
+        """
+        content = message.content
+        if self.phase is not Phase.OPENING:
+            return False
+        try:
+            if isinstance(content, m.Answer) and content.round == self.round.number:
+                self._require_answer(message, content)
+                return True
+            if isinstance(content, m.Sum):
+                self._require_sum(message, content)
+                return True
+        except ProtocolError as error:
+            return isinstance(error, EquivocationError) and not isinstance(error, RepeatedError)
+        return False
+
     # --- the next message --------------------------------------------------------------------------------------------
 
     def post(self, message: Message) -> None:
@@ -392,6 +411,13 @@ class Board:
         return False
 
     def _on_answer(self, message: Message, content: m.Answer) -> bool:
+        record = self._require_answer(message, content)
+        record.has_answered.add((message.sender, content.attempt))
+        if record.sum is None:
+            record.answers.setdefault(message.sender, set()).add(content.attempt)
+        return False
+
+    def _require_answer(self, message: Message, content: m.Answer) -> RoundRecord:
         record = self._record(content.round, message)
         self._once((message.sender, content.attempt) in record.has_answered, message)
         asked = content.attempt <= len(record.opens) and message.sender in record.opens[content.attempt - 1].keyholders
@@ -403,12 +429,14 @@ class Board:
             raise EquivocationError(
                 f"{message.sender} was shown another list of contributions in round {content.round}"
             )
-        record.has_answered.add((message.sender, content.attempt))
-        if record.sum is None:
-            record.answers.setdefault(message.sender, set()).add(content.attempt)
-        return False
+        return record
 
     def _on_sum(self, message: Message, content: m.Sum) -> bool:
+        self._require_sum(message, content)
+        self.round.sum = content
+        return True
+
+    def _require_sum(self, message: Message, content: m.Sum) -> None:
         record = self.round
         absent = sorted(set(self.study.contributors) - set(record.checks))
         size = self.profile.packed_size(record.first.values)
@@ -424,8 +452,6 @@ class Board:
                 raise EquivocationError(
                     f"what the aggregator passes on as {name}'s contribution is not what {name} signed"
                 )
-        record.sum = content
-        return True
 
     def _on_closing(self, message: Message, content: m.Closing) -> bool:
         self._once(message.sender in self.closings, message)

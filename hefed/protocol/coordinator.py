@@ -88,21 +88,6 @@ def delivers_attachments(board: Board, kind: str, recipient: str) -> bool:
     return kind in ("answer", "sum") and recipient in board.study.readers
 
 
-def takes_attachments(board: Board, message: Message, recipient: str) -> bool:
-    """Whether a recipient keeps frames beside a message that is about to be posted: nobody keeps those of an answer
-    that came after the sum that it was for.
-    """
-    return not _is_late(board, message) and delivers_attachments(board, message.body.kind, recipient)
-
-
-def _is_late(board: Board, message: Message) -> bool:
-    """Whether it is an answer, and the sum that it is for is there already."""
-    content = message.content
-    return isinstance(content, m.Answer) and any(
-        one.number == content.round and one.sum is not None for one in board.rounds
-    )
-
-
 class Coordinator:
     """The aggregator's part in one study. `receive` and `tick` return the entries that the record grows by."""
 
@@ -181,7 +166,9 @@ class Coordinator:
 
     def _kept(self, entry: Entry) -> Entry:
         """The entry, without the attachment of an answer that came after the sum: nobody needs it any more."""
-        return Entry(entry.message) if _is_late(self.board, entry.message) else entry
+        content = entry.message.content
+        late = isinstance(content, m.Answer) and self.board.rounds[content.round].sum is not None
+        return Entry(entry.message) if late else entry
 
     def _post(self, entry: Entry, now: float) -> None:
         content = entry.message.content

@@ -239,6 +239,44 @@ def test_a_check_in_a_round_that_is_not_open_yet_is_refused(finished: Federation
     refused(board, signed(finished, board, "halland", early), ProtocolError, "for a round that is not open yet")
 
 
+def test_beside_an_answer_something_is_kept_once_and_only_until_its_sum(finished: Federation) -> None:
+    board, message = up_to(finished, "answer", number=1)
+    content = message.content
+    assert isinstance(content, m.Answer)
+
+    def keeps(sent: bytes = b"an answer", **changed: Any) -> bool:
+        return board.keeps_attachments(
+            signed(finished, board, message.sender, content.model_copy(update=changed), (sent,))
+        )
+
+    assert board.keeps_attachments(message)
+    assert keeps(list=bytes(32))  # evidence
+    assert [keeps(attempt=2), keeps(round=0), keeps(round=2), keeps(bytes(10**6))] == [False] * 4
+    board.post(message)
+    assert not keeps()
+    board, after = up_to(finished, "contribution", number=2)
+    assert board.rounds[1].sum is not None
+    assert not board.keeps_attachments(message)
+    assert not board.keeps_attachments(after)
+
+
+def test_beside_a_sum_something_is_kept_where_it_is_waited_for(finished: Federation) -> None:
+    board, message = up_to(finished, "sum", number=1)
+    content, size = message.content, message.body.attachments[0].size
+
+    def keeps(sent: bytes, **changed: Any) -> bool:
+        return board.keeps_attachments(
+            signed(finished, board, message.sender, content.model_copy(update=changed), (sent,))
+        )
+
+    assert board.keeps_attachments(message)
+    assert keeps(bytes(size))  # another sum than was named: evidence
+    assert [keeps(bytes(size + 1)), keeps(bytes(size), round=2), keeps(bytes(size), absent=["halland"])] == [False] * 3
+    assert not board.keeps_attachments(up_to(finished, "check", number=1)[1])
+    board, _ = up_to(finished, "approval")
+    assert not board.keeps_attachments(message)
+
+
 def test_another_sum_at_a_second_attempt_is_refused(finished: Federation) -> None:
     board, honest = up_to(finished, "open", number=2)
     board.post(honest)

@@ -3,7 +3,7 @@
 import pytest
 
 from hefed.protocol import messages as m
-from hefed.protocol.coordinator import Coordinator, give_up, takes_attachments
+from hefed.protocol.coordinator import Coordinator, give_up
 from hefed.protocol.errors import ProtocolError, RepeatedError
 from hefed.protocol.ports import Outgoing
 from hefed.protocol.rules import Phase
@@ -91,16 +91,6 @@ def test_a_reader_makes_nothing_of_the_attachment_of_a_late_answer(small_study: 
     assert [party.record[-1] for party in readers] == [(late.envelope, (b"no answer",))] * 3
     assert [party.machine.reader.rounds_opened for party in readers] == [2, 2, 2]
     assert not any("refusal" in party.sent for party in readers)
-
-
-def test_a_reader_takes_what_is_beside_an_answer_until_the_sum_that_it_is_for(small_study: Study) -> None:
-    federation, held = after_the_sum(small_study)
-    late, board, reader = held["university"][0].message, federation.board, small_study.readers[0]
-    assert isinstance(late.content, m.Answer)
-    next_one = signed(federation, "university", late.content.model_copy(update={"round": 2}), b"an answer")
-    assert takes_attachments(board, next_one, reader)
-    assert not takes_attachments(board, next_one, "university")
-    assert not takes_attachments(board, late, reader)
 
 
 def test_what_is_bound_to_a_late_answer_must_come_with_it(small_study: Study) -> None:
