@@ -276,7 +276,11 @@ class RegionNode:
         try:
             invitation = read_invitation(envelope, study, self._roster)
         except ProtocolError as error:
-            self._log(logging.ERROR, f"the aggregator passed on what cannot be used: {error}")
+            differs = self._link.differing_roster()  # a new key of the analyst's is not known here then
+            self._log(
+                logging.ERROR,
+                f"the aggregator passed on what cannot be used: {error}" + (f"; {differs}" if differs else ""),
+            )
             return None
         words = unfit(invitation, self._roster, self._name)
         if words is None and isinstance(invitation.content, m.Invitation):

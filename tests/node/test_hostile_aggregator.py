@@ -263,6 +263,18 @@ def test_a_disk_that_refuses_still_stops_the_region(setting: Setting) -> None:
         setting.invite(node)
 
 
+def test_an_invitation_with_a_key_of_a_newer_roster_says_whose_roster_is_older(
+    setting: Setting, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, words = setting.node(reads), "halland has version 1 of the roster in force and aggregator version 2"
+    monkeypatch.setattr(setting.link, "differing_roster", lambda: words)
+    setting.identities["analyst"] = Identity.passing()  # since version 2
+    setting.invite(node)
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert "does not carry analyst's signature" in line
+    assert words in line
+
+
 EVIL = "\x1b]0;taken\x07\x1b[2J\n2026-01-01 00:00:00,000 INFO all is well\u202e"
 
 

@@ -83,6 +83,15 @@ def test_with_records_pruned_too_the_disk_is_level(tmp_path: Path) -> None:
     store.close()
 
 
+def test_what_was_pruned_is_not_passed_on_from_memory(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    take_part(store, 1, 0.0)
+    assert store.bare_entry(study_of(1), 0).kind == "contribution"
+    store.prune(DAY, DAY)
+    with pytest.raises(TypeError):
+        store.bare_entry(study_of(1), 0)
+
+
 def test_signed_messages_go_after_ten_years(tmp_path: Path) -> None:
     store, now = Store(tmp_path), time.time()
     take_part(store, 1, now - 11 * 365.25 * DAY)
