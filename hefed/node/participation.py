@@ -70,6 +70,11 @@ class Participation:
         return not self._decided and not self._lost and not self.ended
 
     @property
+    def lost(self) -> bool:
+        """Whether the region's state of the study was lost: it then only looks for what it had said, to refuse."""
+        return self._lost
+
+    @property
     def ended(self) -> bool:
         """Whether the study is over here; its secrets are then due for destruction."""
         return (self._member is not None and self._member.ended) or self.board.phase is Phase.ENDED

@@ -225,7 +225,7 @@ class RegionNode:
             if number > running.received:
                 self._greet()
             return
-        envelope, attachments = bytes(frames[0]), frames[1:]
+        envelope, attachments = bytes(frames[0]), () if running.lost else frames[1:]
         try:
             if running.board.phase is not Phase.INVITATION:
                 self._limits.require_record(number + 1, 2 + len(running.board.study.members))
