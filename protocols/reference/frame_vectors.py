@@ -6,6 +6,7 @@ Relies on the reference alone.
 from typing import Any
 
 from protocols.reference import cbor
+from protocols.reference.cbor import MOST_ITEMS, MOST_VALUES
 from protocols.reference.frames import (
     LONGEST_ENVELOPE,
     LONGEST_HEADER,
@@ -59,6 +60,11 @@ def good() -> list[tuple[str, list[Parts]]]:
         ("a header alone", [one(BEAT)]),
         ("a greeting", [one(hello)]),
         ("a header of the greatest length", [one(turned_away(LONGEST_HEADER))]),
+        ("values in as many arrays and maps as there may be", [one({**BEAT, "a": nested(11)})]),
+        ("a value in as many maps as there may be", [one({**BEAT, "a": nested_maps(11)})]),
+        ("an empty array in as many others as there may be", [one({**BEAT, "a": nested(11, [])})]),
+        ("an array of as many items as there may be", [one({**BEAT, "a": [0] * MOST_ITEMS})]),
+        ("as many values as there may be", [one(of_values(MOST_VALUES))]),
         ("an envelope", [one(place(3, 32, kind="message"), SHORT)]),
         ("an envelope and an empty attachment", [one(place(4, 32, 0), SHORT, b"")]),
         ("an envelope with an attachment, as long as fits", [one(place(4, 32, PIECE - 32), SHORT, bytes(PIECE - 32))]),
@@ -166,9 +172,12 @@ def bad() -> list[tuple[str, list[Parts]]]:
         ("two headers without an array", [[beat + beat]]),
         ("a header that ends early", [[beat[:-1]]]),
         ("text that is not UTF-8", [[b"\xa1" + cbor.encode("type") + b"\x61\xff"]]),
-        ("values nested deeper than they may be", [one({**BEAT, "a": nested(12)})]),
-        ("an array of more items than there may be", [one({**BEAT, "a": [0] * 65537})]),
-        ("more values than there may be", [one({**BEAT, "a": [0] * 65536, "b": [0] * 65536})]),
+        ("a key that is bytes", [[bytes.fromhex("a241000064747970656462656174")]]),
+        ("a value in an array more than there may be", [one({**BEAT, "a": nested(12)})]),
+        ("a value in a map more than there may be", [one({**BEAT, "a": nested_maps(12)})]),
+        ("an empty array in one more than there may be", [one({**BEAT, "a": nested(12, [])})]),
+        ("an array of an item more than there may be", [one({**BEAT, "a": [0] * (MOST_ITEMS + 1)})]),
+        ("a value more than there may be", [one(of_values(MOST_VALUES + 1))]),
         # Pieces.
         ("a piece that nobody announced", [[b"", SHORT]]),
         ("a long one without a number", [one({key_: value for key_, value in LONG.items() if key_ != "long"})]),
@@ -231,8 +240,23 @@ def turned_away(size: int) -> dict[str, Any]:
     return {**header, "words": "a" * (size - len(cbor.encode(header)) + 2**16)}
 
 
-def nested(times: int) -> Any:
-    return [nested(times - 1)] if times else 0
+def nested(times: int, value: Any = 0) -> Any:
+    return [nested(times - 1, value)] if times else value
+
+
+def nested_maps(times: int) -> Any:
+    return {"": nested_maps(times - 1)} if times else 0
+
+
+def of_values(count: int) -> dict[str, Any]:
+    """
+    A header of so many values, which are itself, its keys and all that is in it.
+
+    Pre-conditions:
+
+        - `7 + MOST_ITEMS <= count <= 7 + 2 * MOST_ITEMS`
+    """
+    return {**BEAT, "a": [0] * MOST_ITEMS, "b": [0] * (count - 7 - MOST_ITEMS)}
 
 
 def frames() -> Json:
