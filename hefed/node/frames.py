@@ -150,7 +150,7 @@ def headers_of(part: zmq.Frame) -> list[tuple[dict[str, Any], list[int]]]:
         return []
     if any(own and own[0] > codec.MAX_BYTES for _, own in found):
         return []  # longer than an envelope can be
-    if sum(sizes) > TOGETHER and not _is_number(found[0][0].get("long")):
+    if sum(sizes) > TOGETHER and "long" not in found[0][0]:
         return []
     return found
 
@@ -159,7 +159,8 @@ def _is_header(value: object) -> bool:
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):
         return False
     sizes = value.get("sizes", [0])
-    return isinstance(sizes, list) and sizes != [] and all(_is_number(size) for size in sizes)
+    numbers = isinstance(sizes, list) and sizes != [] and all(_is_number(size) for size in sizes)
+    return numbers and _is_number(value.get("long", 0))
 
 
 def _is_number(value: object) -> bool:

@@ -4,10 +4,24 @@ NOT FOR PRODUCTION. Relies on the rest of the reference and on the standard libr
 """
 
 import hashlib
+from collections.abc import Sequence
 
 from protocols.reference import cbor
+from protocols.reference.encryption import Precision, answer_hash, open_sum
+from protocols.reference.keys import Label, subsets
 from protocols.reference.primitives import Profile, RefusedError, Subset, enc, words
 from protocols.reference.sealing import TAG, open_part
+
+Came = tuple[int, dict[Subset, bytes], dict[Subset, bytes]]
+"""A keyholder's number, and its answers and hashes by their sets."""
+
+
+class AnswerError(RefusedError):
+    """Answers that are refused, and whom that names: the keyholders of each side, or the one."""
+
+    def __init__(self, kind: str, sides: list[list[int]], reason: str) -> None:
+        super().__init__(kind, reason)
+        self.sides = sides
 
 
 def known_vector(label: bytes, name: str) -> list[float]:
@@ -50,3 +64,47 @@ def read_answers(
     if place != len(sealed):
         raise RefusedError("malformed", "a wrong length")
     return answers, hashes
+
+
+def open_round(precision: Precision, label: Label, total: bytes, came: Sequence[Came]) -> tuple[list[int], bool]:
+    """
+    The opened integers, and whether the round is checked, from what keyholders sent to all questions of the round, in
+    that order. Refused: what `cross_check` and then `open_sum` refuse.
+
+    Pre-conditions:
+
+        - those of `open_sum`
+    """
+    checked = cross_check(label.digest, precision.keyholders, precision.threshold, came)
+    answers: dict[Subset, bytes] = {}
+    for _, whole, _ in came:
+        answers |= whole  # which are all alike
+    return open_sum(precision, label, total, answers), checked
+
+
+def cross_check(label: bytes, keyholders: int, threshold: int, came: Sequence[Came]) -> bool:
+    """
+    Whether at least `threshold` holders confirmed every answer. Refused: an answer for a set that its keyholder does
+    not hold, two different ones of one keyholder, holders that differ.
+
+    Pre-conditions:
+
+        - `len(label) == 32`
+        - `2 <= threshold <= keyholders`
+    """
+    every = subsets(keyholders, threshold)
+    said: dict[Subset, dict[int, bytes]] = {subset: {} for subset in every}
+    for keyholder, answers, hashes in came:
+        if any(subset not in every or keyholder in subset for subset in (*answers, *hashes)):
+            raise AnswerError("malformed", [[keyholder]], "an answer for a set that it does not hold")
+        own = {subset: answer_hash(label, subset, packed) for subset, packed in answers.items()}
+        for subset, digest in (own | hashes).items():
+            if said[subset].setdefault(keyholder, digest) != digest:
+                raise AnswerError("equivocation", [[keyholder]], "two different answers of one keyholder")
+    for of_holders in said.values():
+        sides: dict[bytes, list[int]] = {}
+        for keyholder, digest in sorted(of_holders.items()):
+            sides.setdefault(digest, []).append(keyholder)
+        if len(sides) > 1:
+            raise AnswerError("equivocation", list(sides.values()), "the holders of a set do not agree")
+    return all(len(of_holders) >= threshold for of_holders in said.values())

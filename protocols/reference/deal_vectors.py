@@ -64,6 +64,7 @@ def bad_deals(keyholders: int, threshold: int, dealer: str) -> list[Json]:
             another_dealers,
             hashes,
         ),
+        ("the seeds of keyholder 1", study, dealer, seeds_for(1, seeds), hashes),
         ("hashes made under another name", study, dealer, data, other_dealer),
         ("hashes made for another study", study, dealer, data, other_study),
         ("seeds of another study, passed on", other, dealer, data, hashes),

@@ -23,7 +23,7 @@ class BreachError(Exception):
     """A broken rule, and the party that it names; several with "or" between them where it may be any of them."""
 
     def __init__(self, rule: str, parties: tuple[str, ...], reason: str) -> None:
-        self.rule, self.party = rule, " or ".join(dict.fromkeys(parties))
+        self.rule, self.party, self.reason = rule, " or ".join(dict.fromkeys(parties)), reason
         super().__init__(f"{rule}: {self.party}: {reason}")
 
 
@@ -55,10 +55,12 @@ def read(party: str, roster: dict[str, Any], envelope: bytes, attachments: list[
     if body["federation"] != roster["federation"]:
         raise BreachError("transcript", (party,), "another federation")
     identities = {member["name"]: member["identity"] for member in roster["members"]}
+    if body["sender"] not in identities:
+        raise BreachError("transcript", (party,), "a sender that is not on the roster")
     try:
         key = Ed25519PublicKey.from_public_bytes(identities[body["sender"]])
         key.verify(signature, enc("hefed/1 message", body_bytes))
-    except (KeyError, InvalidSignature):
+    except InvalidSignature:
         raise BreachError("transcript", (party,), "a signature that is not its sender's") from None
     if body["version"] != VERSION:
         raise BreachError("transcript", (party,), "another version of the protocol")

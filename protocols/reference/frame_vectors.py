@@ -6,6 +6,7 @@ Relies on the reference alone.
 from typing import Any
 
 from protocols.reference import cbor
+from protocols.reference.cbor import MOST_ITEMS, MOST_VALUES
 from protocols.reference.frames import (
     LONGEST_ENVELOPE,
     LONGEST_HEADER,
@@ -55,10 +56,17 @@ def good() -> list[tuple[str, list[Parts]]]:
         "studies": {fixed("study").hex(): 3},
     }
     half = PIECE // 2
+    short_ones = one([place(7, 32), BEAT, place(8, 3)], SHORT, b"abc")
+    another = [one(place(6, PIECE, PIECE, long=2)), *pieces(HEAD, HEAD)]
     return [
         ("a header alone", [one(BEAT)]),
         ("a greeting", [one(hello)]),
         ("a header of the greatest length", [one(turned_away(LONGEST_HEADER))]),
+        ("values in as many arrays and maps as there may be", [one({**BEAT, "a": nested(11)})]),
+        ("a value in as many maps as there may be", [one({**BEAT, "a": nested_maps(11)})]),
+        ("an empty array in as many others as there may be", [one({**BEAT, "a": nested(11, [])})]),
+        ("an array of as many items as there may be", [one({**BEAT, "a": [0] * MOST_ITEMS})]),
+        ("as many values as there may be", [one(of_values(MOST_VALUES))]),
         ("an envelope", [one(place(3, 32, kind="message"), SHORT)]),
         ("an envelope and an empty attachment", [one(place(4, 32, 0), SHORT, b"")]),
         ("an envelope with an attachment, as long as fits", [one(place(4, 32, PIECE - 32), SHORT, bytes(PIECE - 32))]),
@@ -81,6 +89,22 @@ def good() -> list[tuple[str, list[Parts]]]:
             "a long one with headers alone between its pieces",
             [one(LONG), LONG_PIECES[0], one(BEAT), *LONG_PIECES[1:3], one([BEAT, BEAT]), LONG_PIECES[3]],
         ),
+        # Senders have not begun another with frames meanwhile, but a receiver takes it.
+        (
+            "a long one with short ones between its pieces",
+            [one(LONG), LONG_PIECES[0], one(place(6, 32), SHORT), *LONG_PIECES[1:3], short_ones, LONG_PIECES[3]],
+        ),
+        (
+            "a long one with a short one before its first piece",
+            [one(LONG), one(place(6, 32), SHORT), *LONG_PIECES],
+        ),
+        ("a long one, and another before its first piece", [one(LONG), *another]),
+        ("a long one, and another between its pieces", [one(LONG), *LONG_PIECES[:2], *another]),
+        ("a long one, and another before its last piece", [one(LONG), *LONG_PIECES[:3], *another]),
+        ("a long one, and itself again between its pieces", [one(LONG), LONG_PIECES[0], one(LONG), *LONG_PIECES]),
+        ("a short one with a number", [one(place(4, 32, long=1), SHORT)]),
+        ("a short one with a number between pieces", [one(LONG), one(place(6, 32, long=1), SHORT), *LONG_PIECES]),
+        ("two together, of which one has a number", [one([place(4, 32, long=1), place(5, 1)], SHORT, b"a")]),
         ("two long ones, one after another", [one(LONG), *LONG_PIECES, one({**LONG, "long": 2}), *LONG_PIECES]),
         (
             "a short one after a long one",
@@ -166,14 +190,25 @@ def bad() -> list[tuple[str, list[Parts]]]:
         ("two headers without an array", [[beat + beat]]),
         ("a header that ends early", [[beat[:-1]]]),
         ("text that is not UTF-8", [[b"\xa1" + cbor.encode("type") + b"\x61\xff"]]),
-        ("values nested deeper than they may be", [one({**BEAT, "a": nested(12)})]),
-        ("an array of more items than there may be", [one({**BEAT, "a": [0] * 65537})]),
-        ("more values than there may be", [one({**BEAT, "a": [0] * 65536, "b": [0] * 65536})]),
+        ("a key that is bytes", [[bytes.fromhex("a241000064747970656462656174")]]),
+        ("a value in an array more than there may be", [one({**BEAT, "a": nested(12)})]),
+        ("a value in a map more than there may be", [one({**BEAT, "a": nested_maps(12)})]),
+        ("an empty array in one more than there may be", [one({**BEAT, "a": nested(12, [])})]),
+        ("an array of an item more than there may be", [one({**BEAT, "a": [0] * (MOST_ITEMS + 1)})]),
+        ("a value more than there may be", [one(of_values(MOST_VALUES + 1))]),
         # Pieces.
         ("a piece that nobody announced", [[b"", SHORT]]),
         ("a long one without a number", [one({key_: value for key_, value in LONG.items() if key_ != "long"})]),
         ("a long one whose number is negative", [one({**LONG, "long": -1})]),
         ("a long one whose number is true", [one({**LONG, "long": True})]),
+        ("a long one whose number is text", [one({**LONG, "long": "x"})]),
+        ("a short one whose number is text", [one(place(4, 32, long="x"), SHORT)]),
+        ("a short one whose number is negative", [one(place(4, 32, long=-1), SHORT)]),
+        ("a short one whose number is a float", [one(place(4, 32, long=1.0), SHORT)]),
+        ("a short one whose number is true", [one(place(4, 32, long=True), SHORT)]),
+        ("a short one whose number is null", [one(place(4, 32, long=None), SHORT)]),
+        ("two together, of which the second has text for a number", [one([BEAT, place(4, 32, long="x")], SHORT)]),
+        ("a header alone whose number is text", [one({**BEAT, "long": "x"})]),
         ("a long one in one of ZeroMQ's messages", [one(LONG, SHORT + b"12345678", b"", HEAD + b"abc", b"123456789")]),
         ("a first piece a byte too short", [one(LONG), [b"", SHORT + b"1234567"]]),
         ("a first piece a byte too long", [one(LONG), [b"", SHORT + b"123456789"]]),
@@ -196,6 +231,23 @@ def ended() -> list[tuple[str, list[Parts], list[int]]]:
         ("a long one after a wrong piece of another", [one(LONG), LONG_PIECES[0], wrong, *again], [2]),
         ("a short one after a wrong piece", [one(LONG), wrong, one(place(6, 32), SHORT)], [1]),
         ("a short one after what has no form", [[b""], one(place(6, 32), SHORT)], [0]),
+        # A piece has no number: it is taken as one of the newest message.
+        (
+            "the rest of a long one after another was begun",
+            [one(LONG), LONG_PIECES[0], one(place(6, PIECE, PIECE, long=2)), *LONG_PIECES[1:]],
+            [4, 5],
+        ),
+        ("a short one with a number, in a piece that follows", [one(place(4, 32, long=1)), [b"", SHORT]], [0, 1]),
+        (
+            "a long one with a short one of another length between its pieces",
+            [one(LONG), LONG_PIECES[0], one(place(6, 33), SHORT), *LONG_PIECES[1:]],
+            [2],
+        ),
+        (
+            "a long one, and the beginning of another that is too long",
+            [one(LONG), LONG_PIECES[0], one(place(6, LONGEST_ENVELOPE + 1, long=2)), *LONG_PIECES[1:]],
+            [2],
+        ),
         (
             "a long one with what has no form between its pieces",
             [one(LONG), LONG_PIECES[0], [b""], *LONG_PIECES[1:]],
@@ -231,8 +283,23 @@ def turned_away(size: int) -> dict[str, Any]:
     return {**header, "words": "a" * (size - len(cbor.encode(header)) + 2**16)}
 
 
-def nested(times: int) -> Any:
-    return [nested(times - 1)] if times else 0
+def nested(times: int, value: Any = 0) -> Any:
+    return [nested(times - 1, value)] if times else value
+
+
+def nested_maps(times: int) -> Any:
+    return {"": nested_maps(times - 1)} if times else 0
+
+
+def of_values(count: int) -> dict[str, Any]:
+    """
+    A header of so many values, which are itself, its keys and all that is in it.
+
+    Pre-conditions:
+
+        - `7 + MOST_ITEMS <= count <= 7 + 2 * MOST_ITEMS`
+    """
+    return {**BEAT, "a": [0] * MOST_ITEMS, "b": [0] * (count - 7 - MOST_ITEMS)}
 
 
 def frames() -> Json:

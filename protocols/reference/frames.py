@@ -1,7 +1,7 @@
 """How messages lie in ZeroMQ's over one connection, as "Links" in `protocols/messages.md` defines it.
 
 NOT FOR PRODUCTION: it keeps in memory what comes. Relies on `cbor.py` and `primitives.py`; must not import hefed. What
-headers say beside `type`, `sizes` and `long` is not looked at here, nor when a sender may begin with a long message.
+headers say beside `type`, `sizes` and `long` is not looked at here, nor what is the sender's duty alone.
 """
 
 from typing import Any
@@ -59,7 +59,7 @@ class Connection:
 
     def begin(self, header: Header) -> None:
         """A long message, whose pieces follow."""
-        if not is_uint(header.pop("long", None)):
+        if header.pop("long", None) is None:
             raise RefusedError("frames", "a long message without a number")
         self.sizes, self.header, self.came = header.pop("sizes"), header, b""
         self.expected = [min(PIECE, size - start) for size in self.sizes for start in range(0, size, PIECE)]
@@ -96,6 +96,8 @@ def read_headers(data: bytes) -> list[Header]:
     listed = [header["sizes"] for header in headers if "sizes" in header]
     if not all(isinstance(sizes, list) and sizes and all(is_uint(size) for size in sizes) for sizes in listed):
         raise RefusedError("frames", "sizes that are none")
+    if not all(is_uint(header["long"]) for header in headers if "long" in header):
+        raise RefusedError("frames", "a number that is none")
     if sum(len(sizes) for sizes in listed) > MOST_FRAMES or sum(sum(sizes) for sizes in listed) > LONGEST_MESSAGE:
         raise RefusedError("frames", "more frames or bytes than there may be")
     if any(sizes[0] > LONGEST_ENVELOPE for sizes in listed):

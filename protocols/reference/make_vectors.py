@@ -12,6 +12,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+from protocols.reference.answer_vectors import answered, badly_answered
 from protocols.reference.deal_vectors import deals
 from protocols.reference.encryption import Precision, decode_value, encode_value, pack, unpack
 from protocols.reference.frame_vectors import frames
@@ -396,8 +397,12 @@ VECTORS: dict[str, Callable[[], Json]] = {
     "deals": deals,
     "sealed_parts": sealed_parts,
     "frames": frames,
-    **{f"round_{name}": lambda r=r: round_vector(r) for name, r in (SMALL | LARGE).items()},  # type: ignore[misc]
-    **{f"round_{name}_bad": lambda r=r: bad_round_vector(r) for name, r in SMALL.items()},  # type: ignore[misc]
+    **{f"round_{name}": lambda r=r: round_vector(r) for name, r in LARGE.items()},  # type: ignore[misc]
+    **{f"round_{name}": lambda r=r: round_vector(r) | answered(r) for name, r in SMALL.items()},  # type: ignore[misc]
+    **{
+        f"round_{name}_bad": lambda r=r: bad_round_vector(r) | badly_answered(r)  # type: ignore[misc]
+        for name, r in SMALL.items()
+    },
 }
 
 

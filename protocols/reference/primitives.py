@@ -20,8 +20,8 @@ Subset = tuple[int, ...]
 
 
 class RefusedError(ValueError):
-    """What the page says is refused. `kind` is "parameter", "range", "malformed", "seed", "check", "opening", "sealed"
-    or "frames".
+    """What the page says is refused. `kind` is "parameter", "range", "malformed", "seed", "check", "opening",
+    "equivocation", "sealed" or "frames".
     """
 
     def __init__(self, kind: str, reason: str) -> None:

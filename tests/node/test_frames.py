@@ -70,6 +70,8 @@ def test_one_message_has_its_header_without_an_array() -> None:
         [{"type": "beat"}, {"type": "entry", "sizes": 3}],
         [{"type": "beat"}, {"type": "entry", "sizes": [-1]}],
         [{"type": "beat"}, {"type": "entry", "sizes": [True]}],
+        [{"type": "beat"}, {"type": "entry", "sizes": [1], "long": "x"}],
+        [{"type": "beat"}, {"type": "taken", "long": -1, "bytes": 0}],
         [{"type": "beat"}, {"type": "entry", "sizes": [TOGETHER + 1]}],
         [{"type": "beat"}] * (MAX_TOGETHER + 1),
     ],

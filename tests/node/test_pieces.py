@@ -164,6 +164,53 @@ def test_what_a_receiver_never_got_is_not_taken_as_taken(taken: object) -> None:
     assert len(handed) <= 2 * first  # it has got no more than was handed over before
 
 
+class Leaving:
+    """The pieces of long messages that leave, to a receiver that says what it likes."""
+
+    def __init__(self) -> None:
+        self.sender, self.bytes = Pieces(None), 0
+
+    def hand_over(self, parts: list[zmq.Frame]) -> bool:
+        self.bytes += sum(map(len, parts[1:]))
+        return True
+
+    def begin(self) -> int:
+        self.sender.begin((HEADER, (DATA, DATA)))
+        return self.go_on()
+
+    def go_on(self) -> int:
+        """How many bytes leave."""
+        before = self.bytes
+        self.sender.go_on(self.hand_over)
+        return self.bytes - before
+
+    def say(self, number: int, taken: int) -> int:
+        """How many bytes leave after the receiver has said so."""
+        assert self.sender.read(parts_of(({"type": "taken", "long": number, "bytes": taken}, ()))) == []
+        return self.go_on()
+
+
+def test_what_is_taken_of_another_message_lets_nothing_leave() -> None:
+    leaving = Leaving()
+    assert leaving.begin() == ON_THE_WAY
+    while leaving.sender.leaves:
+        leaving.say(1, leaving.bytes)
+    assert leaving.begin() == ON_THE_WAY
+    for number in (0, 1, 3, 2**40):  # of which 1 was on its way before
+        assert leaving.say(number, ON_THE_WAY) == 0
+        assert leaving.say(number, 2 * len(DATA)) == 0
+    assert leaving.say(2, SAY) == SAY
+
+
+def test_what_was_not_sent_yet_is_not_taken_ahead() -> None:
+    leaving = Leaving()
+    assert leaving.begin() == ON_THE_WAY
+    assert leaving.say(1, 2 * len(DATA)) == ON_THE_WAY  # as if all that had left were taken
+    for taken in (0, SAY, ON_THE_WAY):
+        assert leaving.say(1, taken) == 0  # all of which it has said before
+    assert leaving.say(1, ON_THE_WAY + SAY) == SAY
+
+
 def test_where_nothing_can_be_handed_over_it_waits_and_goes_on_where_it_was() -> None:
     pieces, receiver, room = Pieces(None), Pieces(None), [0]
     found: list[Came] = []

@@ -7,6 +7,7 @@ system's randomness in them, so the bytes are others each time; what an auditor 
 import base64
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ AGGREGATOR = "aggregator"
 Expected = list[list[str]]
 Change = tuple[str, list[Entry], str, str]
 """Name and record, and rule and party of what it breaks."""
+Unread = tuple[str, list[Entry], str]
+"""Name and record, and why its last message is not read: that breaks rule `transcript`, of whoever shows it."""
 
 
 class Records:
@@ -124,8 +127,8 @@ def flipped(data: bytes) -> bytes:
     return bytes([data[0] ^ 1]) + data[1:]
 
 
-def cases() -> tuple[Records, list[tuple[str, list[Entry], Expected]]]:
-    """Name, record, and rule and party of each finding."""
+def cases() -> tuple[Records, list[tuple[str, list[Entry], Expected, str]]]:
+    """Name, record, rule and party of each finding, and why a message is not read, where that is it."""
     r = Records()
     contribution, deal, cohort = (r.place(kind, "halland") for kind in ("contribution", "deal", "cohort"))
     opening, check, total = r.place("open"), r.place("check", "kronoberg"), r.place("sum")
@@ -151,20 +154,14 @@ def cases() -> tuple[Records, list[tuple[str, list[Entry], Expected]]]:
     dealt, acknowledged, proposed, contributed, asked, answered = (
         content(at) for at in (dealing, acknowledgement, proposal, contribution, opening, answer)
     )
-    forged = Entry(
-        m.Message(honest.message.body, honest.message.content, _by("orebro", honest.message), b""), (vector,)
-    )
     malformed = b"\xff" * (len(vector) - 1) + b"\0"
     slow = r.place("acknowledgement", "orebro")
     unanswered = [entry for entry in r.log if entry.message.body.kind != "answer"]
     exchanged = [*r.log[:opening], r.log[opening + 1], r.log[opening]]
     changes: list[Change] = [
-        ("a contribution that its keeper altered",
-            r.until(contribution, Entry(honest.message, (flipped(vector),))), "transcript", AGGREGATOR),
         ("a malformed contribution", r.until(contribution, r.signed(contribution, (malformed,))), "message", "halland"),
         ("a contribution of a wrong length",
             r.until(contribution, r.signed(contribution, (vector + b"\0",))), "message", "halland"),
-        ("a message that somebody else signed", r.until(contribution, forged), "transcript", AGGREGATOR),
         ("a contribution for another label",
             r.until(contribution + 1, r.signed(contribution + 1, label=made("label"))),
             "message", f"{next_one} or {AGGREGATOR}"),
@@ -234,8 +231,12 @@ def cases() -> tuple[Records, list[tuple[str, list[Entry], Expected]]]:
         (f"a second {what} after the sum", after_the_sum(r, packed["orebro"], kind, kind), "message", "orebro")
         for what, kind in (("answer to one question", "answer"), ("check value", "check"))
     ]
-    bad = [*changes, *late, *of_the_beginning(r), *of_the_end(r), *of_another_federation(r), *too_long(r)]
-    return r, [*good, *((name, record, [[rule, party]]) for name, record, rule, party in bad)]
+    bad = [*changes, *late, *of_the_beginning(r), *of_the_end(r), *too_long(r)]
+    return r, [
+        *((name, record, findings, "") for name, record, findings in good),
+        *((name, record, [[rule, party]], "") for name, record, rule, party in bad),
+        *((name, record, [["transcript", AGGREGATOR]], why) for name, record, why in not_read(r)),
+    ]
 
 
 def of_the_beginning(r: Records) -> list[Change]:
@@ -310,38 +311,59 @@ def of_the_end(r: Records) -> list[Change]:
     ]  # fmt: skip
 
 
-def of_another_federation(r: Records) -> list[Change]:
-    """One message names another federation, or another version of the protocol; all else of it is right."""
-    approval, contribution = r.place("approval", "halland"), r.place("contribution", "halland")
+def not_read(r: Records) -> list[Unread]:
+    """One thing of a message is wrong that is looked at before what it says; where there are two, the first one."""
+    approval, deal, contribution, answer = (
+        r.place(kind, "halland") for kind in ("approval", "deal", "contribution", "answer")
+    )
     opening, version, federation = r.place("open"), m.PROTOCOL_VERSION, f"{ROSTER.federation} "
+    honest, more = r.log[contribution], limits.MAX_ATTACHMENT + 1
+    forged = Entry(replace(honest.message, envelope=_by("orebro", honest.message)), honest.attachments)
+    unshown = r.foreign(answer, attachments=[{"sha256": made("a long answer"), "size": more}])
     return [
-        ("an invitation to another federation", [r.foreign(0, federation="nordic")], "transcript", AGGREGATOR),
+        ("a contribution that its keeper altered",
+            r.until(contribution, Entry(honest.message, (flipped(honest.attachments[0]),))), "attachment"),
+        ("a message that somebody else signed", r.until(contribution, forged), "signature"),
+        ("an approval with another bit in its signature",
+            r.until(approval, with_another_signature(r.log[approval])), "signature"),
+        ("an approval of who is not on the roster", r.until(approval, r.foreign(approval, sender="stranger")),
+            "sender"),
+        ("an invitation to another federation", [r.foreign(0, federation="nordic")], "federation"),
         ("an approval in another federation", r.until(approval, r.foreign(approval, federation="nordic")),
-            "transcript", AGGREGATOR),
+            "federation"),
         ("a contribution in another federation", r.until(contribution, r.foreign(contribution, federation="nordic")),
-            "transcript", AGGREGATOR),
+            "federation"),
         ("a contribution in a federation whose name has a space more",
-            r.until(contribution, r.foreign(contribution, federation=federation)), "transcript", AGGREGATOR),
-        ("an approval of the version before", r.until(approval, r.foreign(approval, version=version - 1)),
-            "transcript", AGGREGATOR),
+            r.until(contribution, r.foreign(contribution, federation=federation)), "federation"),
+        ("an approval in another federation whose signature does not hold",
+            r.until(approval, with_another_signature(r.foreign(approval, federation="nordic"))), "federation"),
+        ("an approval of the version before", r.until(approval, r.foreign(approval, version=version - 1)), "version"),
         ("a contribution of the next version", r.until(contribution, r.foreign(contribution, version=version + 1)),
-            "transcript", AGGREGATOR),
-        ("a question of the next version", r.until(opening, r.foreign(opening, version=version + 1)),
-            "transcript", AGGREGATOR),
+            "version"),
+        ("a question of the next version", r.until(opening, r.foreign(opening, version=version + 1)), "version"),
+        ("an approval of the next version whose signature does not hold",
+            r.until(approval, with_another_signature(r.foreign(approval, version=version + 1))), "signature"),
+        ("a deal in an envelope of a byte more", r.until(deal, long_deal(r, deal, limits.MAX_ENCODED + 1)),
+            "envelope length"),
+        ("an answer that binds a byte more than an attachment may have",
+            r.until(answer, Entry(unshown.message)), "attachment length"),
     ]  # fmt: skip
 
 
+def with_another_signature(entry: Entry) -> Entry:
+    """The same with another bit in the last byte of its signature."""
+    body, signature = codec.decode(entry.message.envelope)
+    envelope = codec.encode([body, signature[:-1] + bytes([signature[-1] ^ 1])])
+    return Entry(replace(entry.message, envelope=envelope), entry.attachments)
+
+
 def too_long(r: Records) -> list[Change]:
-    """Envelopes and attachments that are longer than there may be, or than the message that binds them may have."""
+    """Envelopes and attachments that are longer than the message that binds them may have, or as long as may be."""
     deal, contribution, answer = (r.place(kind, "halland") for kind in ("deal", "contribution", "answer"))
     (vector,), (sealed,) = r.log[contribution].attachments, r.log[answer].attachments
-    more = limits.MAX_ATTACHMENT + 1
-    unshown = r.foreign(answer, attachments=[{"sha256": made("a long answer"), "size": more}])
     return [
         ("a deal in the longest envelope that there may be", r.until(deal, long_deal(r, deal, limits.MAX_ENCODED)),
             "message", f"halland or {AGGREGATOR}"),
-        ("a deal in an envelope of a byte more", r.until(deal, long_deal(r, deal, limits.MAX_ENCODED + 1)),
-            "transcript", AGGREGATOR),
         ("a contribution of 16 MiB more than its label's",
             r.until(contribution, r.signed(contribution, (vector + bytes(2**24),))), "message", "halland"),
         ("a contribution with two attachments", r.until(contribution, r.signed(contribution, (vector, vector))),
@@ -350,8 +372,6 @@ def too_long(r: Records) -> list[Change]:
             "message", "halland"),
         ("an answer of 16 MiB more than its shares'", r.until(answer, r.signed(answer, (sealed + bytes(2**24),))),
             "message", f"halland or {AGGREGATOR}"),
-        ("an answer that binds a byte more than an attachment may have",
-            r.until(answer, Entry(unshown.message)), "transcript", AGGREGATOR),
     ]  # fmt: skip
 
 
@@ -405,11 +425,11 @@ def main() -> None:
     document: dict[str, Any] = {"study": records.study.hex(), "roster": _text(ROSTER.to_bytes()), "party": "aggregator"}
     document["secrets"] = records.secrets()
     listed = []
-    for name, record, findings in made_cases:
+    for name, record, findings, why in made_cases:
         numbers = [pool.setdefault((entry.message.envelope, entry.attachments), len(pool)) for entry in record]
         study = record[0].message.body.study
         other = {} if study == records.study else {"study": study.hex()}
-        listed.append({"case": name, **other, "record": numbers, "findings": findings})
+        listed.append({"case": name, **other, "record": numbers, "findings": findings, **({"why": why} if why else {})})
     document["messages"] = [
         {"envelope": in_full(one, _text), "attachments": [in_full(data, _text) for data in more]} for one, more in pool
     ]

@@ -33,6 +33,16 @@ MESSAGES = [
     (bytes_of(kept["envelope"], b64decode), [bytes_of(data, b64decode) for data in kept["attachments"]])
     for kept in VECTORS["messages"]
 ]
+REASONS = {
+    "attachment": "an attachment that is not the one that was signed",
+    "attachment length": "an attachment that is too long",
+    "envelope length": "an envelope that is too long",
+    "federation": "another federation",
+    "sender": "a sender that is not on the roster",
+    "signature": "a signature that is not its sender's",
+    "version": "another version of the protocol",
+}
+"""What the reference says where a message is not read."""
 BEYOND: dict[str, str] = {}
 """Bad cases that the reference cannot find, and why. There is none: each breaks a rule that needs no secret."""
 
@@ -43,14 +53,23 @@ def begun(study: str = VECTORS["study"]) -> Record:
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_the_reference_names_rule_and_party(case):
-    record, found = begun(case.get("study", VECTORS["study"])), []
+    record, found, reason = begun(case.get("study", VECTORS["study"])), [], ""
     for index in case["record"]:
         try:
             record.take(*MESSAGES[index])
         except BreachError as breach:
-            found = [[breach.rule, breach.party]]
+            found, reason = [[breach.rule, breach.party]], breach.reason
             break
+    if "why" in case:
+        assert (reason, index) == (REASONS[case["why"]], case["record"][-1])
     assert found == ([] if case["case"] in BEYOND else case["findings"])
+
+
+def test_of_each_message_that_is_not_read_it_is_said_why():
+    """And of no other: what else is wrong is named by rule and party."""
+    assert {case["why"] for case in CASES.values() if "why" in case} == set(REASONS)
+    for case in CASES.values():
+        assert ("why" in case) is (case["findings"] == [["transcript", VECTORS["party"]]])
 
 
 def test_what_is_beyond_the_reference_is_among_the_cases():

@@ -29,6 +29,16 @@ from tests.reference.make_records import FILE, cases
 
 VECTORS = json.loads(FILE.read_text(encoding="utf-8"))
 CASES = {case["case"]: case for case in VECTORS["cases"]}
+WORDS = {
+    "attachment": "what it keeps beside",
+    "attachment length": "'attachments.0.size': Input should be less than or equal to",
+    "envelope length": "bytes of CBOR; at most",
+    "federation": "a message of another federation",
+    "sender": "is not on the roster",
+    "signature": "does not carry halland's signature",
+    "version": "in another version of the protocol",
+}
+"""Of the auditor's sentence where a message is not read what no other such sentence has."""
 
 
 @cache
@@ -56,6 +66,10 @@ def transcript(case: dict[str, Any]) -> bytes:
 def test_the_auditor_names_rule_and_party(case: dict[str, Any]) -> None:
     (found,) = audit([("record", TranscriptReader(io.BytesIO(transcript(case))))])
     assert [[finding.rule, finding.party] for finding in found.findings] == case["findings"]
+    if "why" in case:
+        (finding,) = found.findings
+        assert finding.where == f"record, entry {len(case['record']) - 1}"
+        assert [why for why, piece in WORDS.items() if piece in finding.words] == [case["why"]]
     if case["case"] == "a whole round":
         assert [release.verified for release in found.releases] == ["added"]
     if case["case"] == "a sum without one check value":
@@ -164,5 +178,7 @@ def test_the_code_opens_the_known_answer_of_the_whole_round(whole: Whole) -> Non
 
 def test_the_vectors_are_all_that_is_made() -> None:
     _, made = cases()
-    assert [(name, findings) for name, _, findings in made] == [(c["case"], c["findings"]) for c in CASES.values()]
+    assert [(name, findings, why) for name, _, findings, why in made] == [
+        (case["case"], case["findings"], case.get("why", "")) for case in CASES.values()
+    ]
     assert len({json.dumps(case["record"]) for case in CASES.values()}) == len(CASES)
