@@ -20,6 +20,7 @@ from hefed.node.errors import NodeError
 from hefed.node.federation import load_card, read_bounded, shown
 from hefed.node.identity import FILE as IDENTITY
 from hefed.node.identity import Identity
+from hefed.node.naming import is_named
 from hefed.node.process import ROSTER
 from hefed.node.store import StoredEntry, StudyFacts, study_facts
 from hefed.protocol import codec
@@ -30,9 +31,6 @@ from hefed.report.departures import Around, read
 from hefed.report.log import Certainty, LogLine, LogSection
 from hefed.study import Study, StudyError
 from hefed.wording import quoted
-
-SHORTEST_PREFIX = 4
-"""Digits of a study's hash that are enough to name it."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ class History:
     def find(self, wanted: str) -> StudyFacts:
         """The study of that name, or whose hash begins so. Raises NodeError unless there is just one."""
         facts = study_facts(self._rows)
-        found = [one for one in facts if one.name == wanted or _begins_with(one.study, wanted)]
+        found = [one for one in facts if is_named(one.study, one.name, wanted)]
         if len(found) == 1:
             return found[0]
         known = ", ".join(f"{one.name or 'of unknown name'} ({one.study.hex()[:8]})" for one in found or facts)
@@ -217,7 +215,7 @@ def log_sections(
     for one in history.studies(own_name):
         name = one.facts.name or "of unknown name"
         known.append(f"{name} ({one.facts.study.hex()[:8]})")
-        if study is not None and name != study and not _begins_with(one.facts.study, study):
+        if study is not None and not is_named(one.facts.study, name, study):
             continue
         found = True
         lines = tuple(
@@ -231,10 +229,6 @@ def log_sections(
         there = f"there are {', '.join(known)}" if known else "there is none yet"
         raise NodeError(f"no study {quoted(study)} is known here; {there}")
     return sections
-
-
-def _begins_with(digest: bytes, prefix: str) -> bool:
-    return len(prefix) >= SHORTEST_PREFIX and digest.hex().startswith(prefix.lower())
 
 
 def _section(
@@ -308,8 +302,9 @@ def _no_state(folder: Path) -> NodeError:
     own = _own_key(folder) if roster else None
     if roster and any(member.identity == own and member.roles == ("analyst",) for member in roster.members):
         return NodeError(
-            f"{shown(folder)} is an analyst's home, which keeps no record of studies: hefed submit sends the study that "
-            f"its file asks for to {roster.aggregator.name}, and no other message; what the regions sent is in theirs"
+            f"{shown(folder)} is an analyst's home, which keeps no record of studies: hefed submit sends the study "
+            f"that its file asks for to {roster.aggregator.name}, and no other message; what the regions sent is in "
+            "theirs"
         )
     return NodeError(f"{folder} has no {FILE}: no process has run there, so nothing has left it; check the name")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from hefed.data.releases import Earlier
 from hefed.node.errors import NodeError
 from hefed.node.federation import shown
+from hefed.node.naming import is_named
 from hefed.node.status import is_running
 from hefed.node.store import invited_studies
 from hefed.protocol import messages as m
@@ -19,9 +20,6 @@ from hefed.protocol.board import Board
 from hefed.protocol.errors import ProtocolError
 from hefed.protocol.roster import Roster
 from hefed.study import Study
-
-LEAST_DIGITS = 8
-"""Of a study's hash, for a person to name it."""
 
 
 @dataclass(frozen=True)
@@ -80,18 +78,16 @@ class Invitations:
         return None  # of a roster that is not known here, or of an older version of hefed
 
     def running(self, named: str) -> Invited:
-        """The study that a person names by the first digits of its hash, or by its name where one study has it. Raises
-        NodeError.
-        """
+        """The one study that a person names by its name, or by the first digits of its hash. Raises NodeError."""
         running = [one for one in self.all if not one.ended]
-        digits = named.lower().replace(" ", "")
-        found = [one for one in running if len(digits) >= LEAST_DIGITS and one.study.hex().startswith(digits)]
-        found = found or [one for one in running if one.definition.id == named]
+        found = [one for one in running if is_named(one.study, one.definition.id, named)]
         if len(found) == 1:
             return found[0]
-        listed = "; ".join(f"{one.definition.id} {one.study.hex()[:16]}" for one in running) or "none"
+        listed = "; ".join(f"{one.definition.id} {one.study.hex()[:16]}" for one in found or running) or "none"
         if found:
-            raise NodeError(f"several studies have that name; name one by its hash: {listed}")
+            alike = all(one.definition.id == named for one in found)
+            several = "have that name" if alike else "have that name, or a hash that begins so"
+            raise NodeError(f"several studies {several}; name one by more digits of its hash: {listed}")
         asleep = "" if is_running(self._home) else "; its node does not run, so it hears of no new one: start it"
         raise NodeError(f"no study like that waits or runs in {shown(self._home)}; there are: {listed}{asleep}")
 

@@ -122,9 +122,9 @@ def test_a_study_is_named_by_its_name_or_the_first_digits_of_its_hash(halland: H
     asked = halland.come()
     digits = asked.study.hex()
     spaced = " ".join(digits[at : at + 8] for at in range(0, 64, 8))
-    for named in (NAME, digits, digits[:8], digits[:9].upper(), spaced, spaced[:17]):
+    for named in (NAME, digits, digits[:4], digits[:9].upper(), spaced, spaced[:17]):
         assert halland.invitations().running(named).study == asked.study
-    for named in (digits[:7], "", "other", NAME[:-1], digits + "0", "f" * 64):
+    for named in (digits[:3], "", "other", NAME[:-1], digits + "0", "f" * 64):
         with pytest.raises(NodeError) as caught:
             halland.invitations().running(named)
         assert str(caught.value) == (
@@ -135,13 +135,35 @@ def test_a_study_is_named_by_its_name_or_the_first_digits_of_its_hash(halland: H
 
 def test_two_of_one_name_are_told_apart_by_their_hashes(halland: Halland) -> None:
     first, second = halland.come(), halland.come()
+    halland.come(halland.other(NAME, "another"))  # which is not listed
     with pytest.raises(NodeError) as caught:
         halland.invitations().running(NAME)
     assert str(caught.value) == (
-        "several studies have that name; name one by its hash: "
+        "several studies have that name; name one by more digits of its hash: "
         f"{NAME} {first.study.hex()[:16]}; {NAME} {second.study.hex()[:16]}"
     )
     assert halland.invitations().running(second.study.hex()[:8]).study == second.study
+
+
+def test_a_name_that_begins_the_hash_of_another_study_names_neither(halland: Halland) -> None:
+    first = halland.come()
+    digits = first.study.hex()
+    second = halland.come(halland.other(NAME, digits[:4]))
+    with pytest.raises(NodeError) as caught:
+        halland.invitations().running(digits[:4])
+    assert str(caught.value) == (
+        "several studies have that name, or a hash that begins so; name one by more digits of its hash: "
+        f"{NAME} {digits[:16]}; {digits[:4]} {second.study.hex()[:16]}"
+    )
+    assert halland.invitations().running(digits[:5]).study == first.study
+
+
+def test_the_same_digits_name_a_study_for_every_command(halland: Halland) -> None:
+    asked = halland.come(approved=True)
+    digits = asked.study.hex()
+    for named in (digits[:4], digits[:4].upper(), f"{digits[:8]} {digits[8:16]}"):
+        assert head_of(Home(halland.home), named).study == asked.study
+        assert halland.invitations().running(named).study == asked.study
 
 
 def test_a_study_that_has_ended_is_not_decided_on(halland: Halland) -> None:
