@@ -5,6 +5,7 @@ shows to anybody.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, BinaryIO
 
 import typer
@@ -124,10 +125,21 @@ def verify(
 
 @contextmanager
 def _result_file(path: Path) -> Iterator[BinaryIO]:
+    from hefed.node.federation import shown
+    from hefed.node.transcripts import kind_of
+
     try:
         if path.suffix == ".json":
             raise InputError(f"{path} proves nothing; name the result's file beside it, which ends in .hefed")
         with path.open("rb") as file:
+            match kind_of(file):
+                case "transcript":
+                    raise InputError(f"{shown(path)} is a transcript: hefed audit {quote(shown(path))}")
+                case None:
+                    raise InputError(
+                        f"{shown(path)} is no result of hefed; name a file that hefed result or hefed publish wrote, "
+                        "which ends in .hefed"
+                    )
             yield file
     except IsADirectoryError as error:
         raise InputError(f"{path} is a folder; name the result's file in it, result.hefed") from error
