@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from hefed.node import schema
+from hefed.node.absent import why_no_home
 from hefed.node.database import FILE
 from hefed.node.errors import NodeError
 from hefed.node.federation import load_card, read_bounded, shown
@@ -298,6 +299,8 @@ def _roster(folder: Path) -> Roster | None:
 
 
 def _no_state(folder: Path) -> NodeError:
+    if not folder.is_dir():
+        return NodeError(why_no_home(folder) or "")
     roster = _roster(folder)
     own = _own_key(folder) if roster else None
     if roster and any(member.identity == own and member.roles == ("analyst",) for member in roster.members):

@@ -182,7 +182,9 @@ def test_an_aggregator_and_an_analyst_have_lists_of_their_own(
 def test_no_folder(tmp_path: Path) -> None:
     ended = typed(tmp_path, "orebro")
     findings = read(ended.out)
-    assert sentences(findings) == ["there is no folder orebro; make it: hefed init NAME --home orebro"]
+    assert sentences(findings) == [
+        "there is no folder orebro; check the name, or make a home there: hefed init NAME --home orebro"
+    ]
     assert states(findings, "works") == ["engines"]
     assert (ended.code, ended.err) == (2, "")
 

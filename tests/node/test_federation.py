@@ -212,7 +212,10 @@ def test_what_a_person_can_mend_is_one_sentence(federation: Federation) -> None:
         (("init", "Halland", "--home", "new"), "must be small letters, digits and inner hyphens"),
         (("init", "halland", "--home", "halland"), "an identity is never overwritten"),
         (("federation", "join", "no.roster", "--home", "halland"), "no.roster: cannot be read: no such file"),
-        (("federation", "join", "no.roster", "--home", "nowhere"), "make one: hefed init NAME --home nowhere"),
+        (
+            ("federation", "join", "no.roster", "--home", "nowhere"),
+            "there is no folder nowhere; check the name, or make a home there: hefed init",
+        ),
         (("federation", "create", "x", "--member", "halland/halland.card:contributer", "-o", "f"), "did you mean"),
         (("federation", "create", "x", "--member", "halland/identity.key", "-o", "f"), "is it the right file?"),
     ]
