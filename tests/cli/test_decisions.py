@@ -16,6 +16,7 @@ import pytest
 from hefed.cli.app import main
 from hefed.node.decision import Decision, Decisions
 from hefed.node.errors import NodeError
+from hefed.node.history import History
 from hefed.node.home import Home
 from hefed.node.identity import Identity
 from hefed.node.invited import Invitations
@@ -170,13 +171,20 @@ def test_a_study_that_has_ended_is_not_decided_on(halland: Halland) -> None:
     with pytest.raises(NodeError, match=r"no study has come to .* yet; is its node running"):
         halland.invitations()
     asked = halland.come(ended=True)
-    for named in (NAME, asked.study.hex()):
-        with pytest.raises(NodeError) as caught:
-            halland.invitations().running(named)
-        assert str(caught.value) == (
-            f"no study like that waits or runs in {halland.home}; there are: none; "
-            "its node does not run, so it hears of no new one: start it"
+    digits = asked.study.hex()
+    (ended,) = [one.facts.ended_at for one in History(halland.home).studies()]
+    assert ended is not None
+    for command in (("approve", NAME, "--yes"), ("refuse", digits, "--because", "no", "--yes")):
+        said = halland(*command)
+        assert (said.code, said.out) == (2, "")
+        assert said.err == (
+            f"hefed: {NAME} ({digits[:16]}) ended here {local(ended)}, and nothing is decided on it any more; what "
+            f"left this home in it: hefed log --home {halland.home} --study {digits[:16]}; "
+            "its node does not run, so it hears of no new one: start it\n"
         )
+    assert f"Study {NAME} " in halland("log", "--study", digits[:16]).out
+    with pytest.raises(NodeError, match=r"no study like that waits or runs in .*; there are: none"):
+        halland.invitations().running("another")
     open_one = halland.come()
     assert halland.invitations().running(NAME).study == open_one.study
 
