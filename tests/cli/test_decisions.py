@@ -2,6 +2,7 @@
 
 import io
 import re
+import shlex
 import shutil
 import sys
 import time
@@ -268,11 +269,16 @@ def test_what_differs_from_the_last_one_is_shown(halland: Halland) -> None:
 
 
 def test_a_study_that_was_approved_and_runs_is_not_approved_again(halland: Halland) -> None:
-    halland.come(approved=True)
+    asked = halland.come(approved=True)
     ended = halland("approve", NAME, "--yes")
+    command = f"refuse {asked.study.hex()[:16]} --home {halland.home} --because 'we take our approval back'"
     assert (ended.code, ended.err) == (
-        2, f"hefed: {NAME} is approved already; to take that back: hefed refuse {NAME}\n"
+        2, f"hefed: {NAME} is approved already; to take that back: hefed {command}\n"
     )  # fmt: skip
+    assert run(*shlex.split(command), "--yes").code == 0
+    decision = halland.decisions.find(asked.study)
+    assert decision is not None
+    assert (decision.answer, decision.words) == ("refused", "we take our approval back")
 
 
 @pytest.mark.parametrize(
@@ -284,8 +290,8 @@ def test_a_study_that_was_approved_and_runs_is_not_approved_again(halland: Halla
          "region halland: there is no file patients.csv where it should be; check the path"),
         (lambda home: with_table(home, COX.tables["halland"], "[policy]\nmax_rounds = 3\nmin_rows = 151\n"),
          "the policy in {home}/settings.toml is against it: the policy here grants at most 3 rounds, and the study "
-         "asks for up to 40; the policy here asks for at least 151 complete rows, and the table has fewer; refuse the "
-         f"study, or change the policy: hefed refuse {NAME}"),
+         "asks for up to 40; the policy here asks for at least 151 complete rows, and the table has fewer; change the "
+         "policy, or refuse the study: {refuse} --because 'our policy is against it'"),
         (lambda home: (home / "patients.csv").write_text("".join(
             line for line in COX.tables["halland"].read_text().splitlines(keepends=True) if not line.endswith("1\n"))),
          None),
@@ -298,14 +304,15 @@ def test_what_keeps_a_region_from_approving_is_one_sentence(
     prepare: Callable[[Path], object], sentence: str | None, halland: Halland
 ) -> None:
     asked = halland.come()
+    refuse = f"hefed refuse {asked.study.hex()[:16]} --home {halland.home}"
     prepare(halland.home)
     ended = halland("approve", NAME, "--yes")
     assert ended.code == 2
     assert len(ended.err.splitlines()) == 1
     if sentence is not None:
-        assert ended.err == f"hefed: {sentence.format(home=halland.home)}\n"
+        assert ended.err == f"hefed: {sentence.format(home=halland.home, refuse=refuse)}\n"
     else:
-        assert ended.err.endswith(f"refuse the study, or change the policy: hefed refuse {NAME}\n")
+        assert ended.err.endswith(f", or refuse the study: {refuse} --because 'our policy is against it'\n")
     assert "Traceback" not in ended.err
     assert halland.decisions.find(asked.study) is None
 

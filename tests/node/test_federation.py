@@ -111,9 +111,13 @@ def test_a_federation_is_made_and_changed_with_the_commands_alone(tmp_path: Path
         (tmp_path / f"{name}.roster").write_bytes((tmp_path / "one.roster").read_bytes())
         out = run("federation", "join", f"{name}.roster", "--home", name, answer="y\n")
         assert f"Sign as {name}? [y/N]" in out
+        assert out.endswith(f": hefed federation merge {name}.roster OTHER.roster -o ALL.roster\n")
         assert not (tmp_path / name / "roster.cbor").exists()
     out = run("federation", "merge", *(f"{name}.roster" for name in NAMES), "-o", "all.roster")
-    assert "every member has signed" in out
+    assert out == (
+        "all.roster: every member has signed; each puts it in force with: hefed federation join all.roster --home "
+        "HOME\n"
+    )
     out = run("federation", "show", "all.roster")
     assert "Every member has signed." in out
     halland = load_roster(tmp_path / "all.roster").roster.member("halland")
