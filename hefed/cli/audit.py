@@ -2,6 +2,7 @@
 shows to anybody.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from hefed.cli.app import EXIT_FAILED, Home, app, mendable
+from hefed.cli.app import EXIT_FAILED, Home, app, mendable, program
 from hefed.errors import InputError
 
 
@@ -68,10 +69,17 @@ def result(
     ] = None,
 ) -> None:
     """Write a study's result into one file with the sums that it follows from. For a home that read them."""
+    from hefed.node.federation import shown
     from hefed.node.proof import export_result
 
     with mendable():
-        print(export_result(home, study, out))
+        file = export_result(home, study, out)
+    print(file)
+    print(
+        f"{shown(file)} holds the sums that were opened, which are for their readers only; to make one for others: "
+        f"{program()} publish {quote(shown(file))} --home {quote(shown(home))} --out PUBLISHED.hefed",
+        file=sys.stderr,
+    )
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hefed.cli.audit import result
 from tests.node.runs import REGIONS, hefed, secret_files, study_file
 
 PARTIES = ("aggregator", *REGIONS)
@@ -220,6 +221,19 @@ def test_an_altered_result_is_not_proved(out: Path, tmp_path: Path) -> None:
     assert ended.out.startswith("NOT PROVED: frame ")
     ended = hefed("verify", "--json", tmp_path / "result.hefed")
     assert (ended.code, json.loads(ended.out)["ok"]) == (1, False)
+
+
+def test_who_writes_a_result_hears_that_it_holds_the_sums_and_how_to_publish(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("hefed.node.proof.export_result", lambda home, study, out: Path("full.hefed"))
+    result(Path("halland"), "heart-failure-mortality")
+    out, err = capsys.readouterr()
+    assert out == "full.hefed\n"  # alone, for scripts
+    assert err == (
+        "full.hefed holds the sums that were opened, which are for their readers only; to make one for others: hefed "
+        "publish full.hefed --home halland --out PUBLISHED.hefed\n"
+    )
 
 
 def test_a_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:

@@ -401,7 +401,7 @@ def test_approve_says_what_a_study_would_tell_beside_an_earlier_one(halland: Hal
     now = halland.come()
     said = " ".join(halland("approve", now.study.hex()[:12], "--look").out.split())
     assert "Together with studies approved here before, its readers could also find out:" in said
-    assert f"what 'serum_sodium' add, by comparing with {NAME} ({before.study.hex()[:8]})" in said
+    assert f"what 'serum_sodium' adds, by comparing with {NAME} ({before.study.hex()[:8]})" in said
 
 
 def test_what_was_approved_and_not_sent_yet_counts_as_earlier(halland: Halland) -> None:
