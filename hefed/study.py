@@ -338,6 +338,11 @@ def _with_members(raw: dict[str, Any]) -> dict[str, Any]:
         for name, region in named.items()
         if isinstance(region, dict) and ("data" in region or region.get("contributes"))
     ]
+    if named and not with_data and all(region == {} for region in named.values()):
+        raise ValueError(
+            "no region gives data; write contributes = true in the section [regions.NAME] of each that does, or "
+            'data = "FILE.csv" to simulate'
+        )
     security = {"keyholders": list(named), "readers": with_data} | security
     for role in ("keyholders", "readers"):
         if isinstance(security[role], list) and all(isinstance(name, str) for name in security[role]):
@@ -356,7 +361,10 @@ def _refuse_idle_or_unknown(file: _File) -> None:
                 )
     for name, region in file.regions.items():
         if not region.has_data and not any(name in names for names in roles.values()):
-            raise ValueError(f"[regions.{name}] has no data and is no keyholder or reader; give it a part or remove it")
+            raise ValueError(
+                f"[regions.{name}] has no data and is no keyholder or reader; write contributes = true if it gives "
+                "data, give it another part, or remove it"
+            )
 
 
 def _check_names(study: Study) -> None:
@@ -393,7 +401,7 @@ def _check_contributors(study: Study) -> None:
     if len(study.contributors) < minimum:
         raise ValueError(
             f"{counted(len(study.contributors), 'region')} with data, but [security] min_contributors is {minimum}; "
-            "add regions with data, or lower it if threshold allows"
+            "add regions with data, by contributes = true or data, or lower it if threshold allows"
         )
 
 

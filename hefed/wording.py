@@ -84,7 +84,10 @@ def _missing(location: Location) -> str:
         return (
             f"{quoted(key)} is missing; add a section [{key}]"
             if key != "regions"
-            else ('no region is named; add a section [regions.NAME] with data = "FILE.csv" for each')
+            else (
+                "no region is named; add a section [regions.NAME] for each, with contributes = true, or "
+                'data = "FILE.csv" to simulate'
+            )
         )
     return f"{_place(section)} has no {quoted(key)}; add it"
 

@@ -2,14 +2,16 @@
 shows to anybody.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, BinaryIO
 
 import typer
 
-from hefed.cli.app import EXIT_FAILED, Home, app, mendable
+from hefed.cli.app import EXIT_FAILED, Home, app, mendable, program
 from hefed.errors import InputError
 
 
@@ -67,10 +69,17 @@ def result(
     ] = None,
 ) -> None:
     """Write a study's result into one file with the sums that it follows from. For a home that read them."""
+    from hefed.node.federation import shown
     from hefed.node.proof import export_result
 
     with mendable():
-        print(export_result(home, study, out))
+        file = export_result(home, study, out)
+    print(file)
+    print(
+        f"{shown(file)} holds the sums that were opened, which are for their readers only; to make one for others: "
+        f"{program()} publish {quote(shown(file))} --home {quote(shown(home))} --out PUBLISHED.hefed",
+        file=sys.stderr,
+    )
 
 
 @app.command()
@@ -124,10 +133,21 @@ def verify(
 
 @contextmanager
 def _result_file(path: Path) -> Iterator[BinaryIO]:
+    from hefed.node.federation import shown
+    from hefed.node.transcripts import kind_of
+
     try:
         if path.suffix == ".json":
             raise InputError(f"{path} proves nothing; name the result's file beside it, which ends in .hefed")
         with path.open("rb") as file:
+            match kind_of(file):
+                case "transcript":
+                    raise InputError(f"{shown(path)} is a transcript: hefed audit {quote(shown(path))}")
+                case None:
+                    raise InputError(
+                        f"{shown(path)} is no result of hefed; name a file that hefed result or hefed publish wrote, "
+                        "which ends in .hefed"
+                    )
             yield file
     except IsADirectoryError as error:
         raise InputError(f"{path} is a folder; name the result's file in it, result.hefed") from error

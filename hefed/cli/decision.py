@@ -1,11 +1,12 @@
 """`hefed approve` and `hefed refuse`: what the people of a region say to a study that waits for them."""
 
 import time
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hefed.cli.app import Home, app, confirm, mendable
+from hefed.cli.app import Home, app, confirm, mendable, program
 from hefed.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def approve(
             _table(member, invitations, invited)
             return
         if invited.approved:
-            raise InputError(f"{invited.definition.id} is approved already; to take that back: hefed refuse {study}")
+            refusal = _refusal(member, invited, "we take our approval back")
+            raise InputError(f"{invited.definition.id} is approved already; to take that back: {refusal}")
         table = _table(member, invitations, invited)
         if not yes:
             confirm(f"Approve this study as {member.me.name}?", "nothing was signed")
@@ -112,15 +114,24 @@ def _table(member: "Standing", invitations: "Invitations", invited: "Invited") -
     try:
         table, reasons = look_at_table(data, policy, invited.board, name, earlier)
     except DeclinedError as error:
-        raise InputError(f"{error}; mend the table, or refuse the study: hefed refuse {study.id}") from error
+        refusal = _refusal(member, invited, "our table cannot be used for it")
+        raise InputError(f"{error}; mend the table, or refuse the study: {refusal}") from error
     if reasons:
         raise InputError(
             f"the policy in {member.home.folder / FILE} is against it: {'; '.join(reasons)}; "
-            f"refuse the study, or change the policy: hefed refuse {study.id}"
+            f"change the policy, or refuse the study: {_refusal(member, invited, 'our policy is against it')}"
         )
     print(f"\nThe table of {name} ({data.where}): {describe(table, invited.board)}.")
     _repeated(study, table.rows, earlier, policy)
     return table_digest(table, invited.study)
+
+
+def _refusal(member: "Standing", invited: "Invited", words: str) -> str:
+    """The command that refuses a study, named by its hash as another may have its name; the words are to be changed."""
+    from hefed.node.federation import shown
+
+    home = quote(shown(member.home.folder))
+    return f"{program()} refuse {invited.study.hex()[:16]} --home {home} --because {quote(words)}"
 
 
 def _repeated(study: "Study", rows: int | None, earlier: list["Earlier"], policy: "Policy") -> None:

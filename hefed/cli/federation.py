@@ -1,6 +1,7 @@
 """`hefed init` and `hefed federation ...`: identities, cards and rosters."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -92,7 +93,7 @@ def create(
     print_roster(signed, console())
     if before:
         print_changes(before, changes(before, roster), console())
-    print(f"\nSend {shown(output)} to every member, to sign: hefed federation join {shown(output)} --home HOME")
+    print(f"\nSend {shown(output)} to every member, to sign: hefed federation join {quote(shown(output))} --home HOME")
 
 
 @federation_app.command("join")
@@ -128,7 +129,10 @@ def join(
             replace_durably(file, roster_text(signed).encode())
             print(f"\n{shown(file)}: now with the signature of {me}")
         if signed.missing:
-            print(f"Send it back, to be united with those of {', '.join(signed.missing)}: hefed federation merge")
+            print(
+                f"Send it back, to be united with those of {', '.join(signed.missing)}: hefed federation merge "
+                f"{quote(shown(file))} OTHER.roster -o ALL.roster"
+            )
             return
         member.install(signed)
     print(f"Every member has signed: version {roster.version} of {roster.federation} is in force in {shown(home)}")
@@ -154,7 +158,10 @@ def merge(
     if signed.missing:
         print(f"{shown(output)}: still without {', '.join(signed.missing)}")
     else:
-        print(f"{shown(output)}: every member has signed; each puts it in force with hefed federation join")
+        print(
+            f"{shown(output)}: every member has signed; each puts it in force with: hefed federation join "
+            f"{quote(shown(output))} --home HOME"
+        )
 
 
 @federation_app.command("show")

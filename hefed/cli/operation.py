@@ -79,7 +79,7 @@ def _check(home: Path, study: Path | None) -> None:
         ask_first(home)
     with console(stderr=True).status("") as waiting:
         checked = check_home(home, study, lambda what: waiting.update(f"trying {what} ..."))
-    print_findings(checked.findings, checked.start, console())
+    print_findings(checked.findings, None if checked.running else checked.start, console())
     if not checked.ok:
         raise typer.Exit(EXIT_INPUT)
 

@@ -36,7 +36,7 @@ def log(
         for line in json_lines(sections):
             sys.stdout.write(line + "\n")
     else:
-        print_log(sections, console())
+        print_log(sections, console(), start)
 
 
 def _time(words: str) -> float:

@@ -67,7 +67,8 @@ def _difference(study: Study, rows: int | None, earlier: Earlier, fewest: int) -
         return Difference("patients", earlier, words)
     columns = list(_apart(study, earlier.study))
     if 0 < len(columns) <= 2 and not apart:
-        words = f"what {' and '.join(map(quoted, columns))} add, by comparing with {earlier.title}"
+        verb = "adds" if len(columns) == 1 else "add"
+        words = f"what {' and '.join(map(quoted, columns))} {verb}, by comparing with {earlier.title}"
         return Difference("variable", earlier, words)
     return None
 

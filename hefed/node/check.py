@@ -36,10 +36,13 @@ from hefed.protocol.roster import Member, Roster
 
 @dataclass(frozen=True)
 class Checked:
-    """All findings, in the order in which they depend on each other, and the command that starts the process."""
+    """All findings, in the order in which they depend on each other, the command that starts the process, and whether
+    that runs already.
+    """
 
     findings: tuple[Finding, ...]
     start: str
+    running: bool
 
     @property
     def ok(self) -> bool:
@@ -52,7 +55,7 @@ def check_home(folder: Path, study: Path | None = None, tell: Tell = lambda what
     check = _Check(folder, study, tell)
     findings = [*check.home(), *check.settings(), *check.roster(), *check.network(), *check.data()]
     findings += [*check.state(), *check.engines()]
-    return Checked(tuple(findings), check.start)
+    return Checked(tuple(findings), check.start, is_running(folder))
 
 
 def ask_first(folder: Path) -> None:

@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from hefed.node import schema
+from hefed.node.absent import why_no_home
 from hefed.node.database import FILE
 from hefed.node.errors import NodeError
 from hefed.node.federation import shown
@@ -36,7 +37,7 @@ def home_finding(folder: Path) -> Finding:
             raise NotADirectoryError
         owned = {where: mode.st_uid} | {shown(path): path.lstat().st_uid for path in sorted(folder.iterdir())}
     except (FileNotFoundError, NotADirectoryError):
-        return wrong("home", f"there is no folder {where}; make it: hefed init NAME --home {where}")
+        return wrong("home", why_no_home(folder) or f"there is no folder {where}; check the name")
     except OSError as error:
         reason = (error.strerror or "unknown reason").lower()
         return wrong("home", f"{where} cannot be looked into: {reason}; run hefed as the user whose it is")

@@ -84,23 +84,26 @@ def new_file(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
             partial.unlink(missing_ok=True)
 
 
-def read_private(path: Path, *, most: int = -1, others: int = 0o077) -> bytes:
+RESTORE = "restore it from its backup"
+
+
+def read_private(path: Path, *, most: int = -1, others: int = 0o077, remedy: str = RESTORE) -> bytes:
     """The secret in an owner-only file, also where it is sealed under the key of its home. Raises as `read_owned`, and
     when it cannot be opened.
     """
-    return unsealed(path, read_owned(path, most=most, others=others))
+    return unsealed(path, read_owned(path, most=most, others=others, remedy=remedy))
 
 
-def read_owned(path: Path, *, most: int = -1, others: int = 0o077) -> bytes:
+def read_owned(path: Path, *, most: int = -1, others: int = 0o077, remedy: str = RESTORE) -> bytes:
     """Reads an owner-only file, and of a long one `most` bytes and one more. Raises NodeError when others may read it
-    too, which the bits of its mode in `others` say.
+    too, which the bits of its mode in `others` say; and, with what to do in `remedy`, when it cannot be read.
     """
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             data = file.read(most + 1 if most >= 0 else -1)
     except OSError as error:
-        raise NodeError(f"{path} cannot be read: {_reason(error)}; restore it from its backup") from error
+        raise NodeError(f"{path} cannot be read: {_reason(error)}; {remedy}") from error
     if mode & others:
         raise NodeError(f"{path} holds a secret but others than its owner may read it; run: chmod 600 {path}")
     return data
@@ -198,6 +201,8 @@ def lock_folder(path: Path, patience: float = 0.0, name: str = LOCK) -> int:
 
 
 def _unwritable(path: Path, error: OSError) -> NodeError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError) and not path.parent.is_dir():
+        return NodeError(f"{path} cannot be written: there is no folder {path.parent}; make it, or name another file")
     return NodeError(f"{path} cannot be written: {_reason(error)}; free some space or mend the disk, then start again")
 
 

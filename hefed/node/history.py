@@ -15,11 +15,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from hefed.node import schema
+from hefed.node.absent import why_no_home
 from hefed.node.database import FILE
 from hefed.node.errors import NodeError
-from hefed.node.federation import load_card, read_bounded
+from hefed.node.federation import load_card, read_bounded, shown
 from hefed.node.identity import FILE as IDENTITY
 from hefed.node.identity import Identity
+from hefed.node.naming import is_named
 from hefed.node.process import ROSTER
 from hefed.node.store import StoredEntry, StudyFacts, study_facts
 from hefed.protocol import codec
@@ -30,9 +32,6 @@ from hefed.report.departures import Around, read
 from hefed.report.log import Certainty, LogLine, LogSection
 from hefed.study import Study, StudyError
 from hefed.wording import quoted
-
-SHORTEST_PREFIX = 4
-"""Digits of a study's hash that are enough to name it."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class History:
         """Raises NodeError when there is no state, or one of another form."""
         self._path = folder / FILE
         if not self._path.exists():
-            raise NodeError(f"{folder} has no {FILE}: no process has run there, so nothing has left it; check the name")
+            raise _no_state(folder)
         try:
             self._db = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)
         except sqlite3.Error as error:
@@ -134,7 +133,7 @@ class History:
     def find(self, wanted: str) -> StudyFacts:
         """The study of that name, or whose hash begins so. Raises NodeError unless there is just one."""
         facts = study_facts(self._rows)
-        found = [one for one in facts if one.name == wanted or _begins_with(one.study, wanted)]
+        found = [one for one in facts if is_named(one.study, one.name, wanted)]
         if len(found) == 1:
             return found[0]
         known = ", ".join(f"{one.name or 'of unknown name'} ({one.study.hex()[:8]})" for one in found or facts)
@@ -213,12 +212,13 @@ def log_sections(
 
     Raises NodeError when `study` is given and there is none.
     """
-    sections, known = [], []
+    sections, known, found = [], [], False
     for one in history.studies(own_name):
         name = one.facts.name or "of unknown name"
         known.append(f"{name} ({one.facts.study.hex()[:8]})")
-        if study is not None and name != study and not _begins_with(one.facts.study, study):
+        if study is not None and not is_named(one.facts.study, name, study):
             continue
+        found = True
         lines = tuple(
             line
             for line in _lines(one, aggregator, own_name)
@@ -226,14 +226,10 @@ def log_sections(
         )
         if lines or since is None:
             sections.append(_section(one, name, lines, aggregator, own_name))
-    if study is not None and not sections and since is None:
+    if study is not None and not found:
         there = f"there are {', '.join(known)}" if known else "there is none yet"
         raise NodeError(f"no study {quoted(study)} is known here; {there}")
     return sections
-
-
-def _begins_with(digest: bytes, prefix: str) -> bool:
-    return len(prefix) >= SHORTEST_PREFIX and digest.hex().startswith(prefix.lower())
 
 
 def _section(
@@ -285,14 +281,35 @@ def names(folder: Path) -> tuple[str, str | None]:
     """The aggregator's name, and once more if this home is the aggregator's own. What is not known is left open: a
     simulation's homes have no identity any more.
     """
+    roster = _roster(folder)
+    if roster is None:
+        return "the aggregator", None
+    aggregator = roster.aggregator
+    return aggregator.name, aggregator.name if _own_key(folder) == aggregator.identity else None
+
+
+def _roster(folder: Path) -> Roster | None:
     path = folder / ROSTER
     if not path.exists():
-        return "the aggregator", None
+        return None
     try:
-        aggregator = Roster.from_bytes(read_bounded(path)).aggregator
+        return Roster.from_bytes(read_bounded(path))
     except ProtocolError as error:
         raise NodeError(f"{path} cannot be used: {error}") from error
-    return aggregator.name, aggregator.name if _own_key(folder) == aggregator.identity else None
+
+
+def _no_state(folder: Path) -> NodeError:
+    if not folder.is_dir():
+        return NodeError(why_no_home(folder) or "")
+    roster = _roster(folder)
+    own = _own_key(folder) if roster else None
+    if roster and any(member.identity == own and member.roles == ("analyst",) for member in roster.members):
+        return NodeError(
+            f"{shown(folder)} is an analyst's home, which keeps no record of studies: hefed submit sends the study "
+            f"that its file asks for to {roster.aggregator.name}, and no other message; what the regions sent is in "
+            "theirs"
+        )
+    return NodeError(f"{folder} has no {FILE}: no process has run there, so nothing has left it; check the name")
 
 
 def _own_key(folder: Path) -> bytes | None:

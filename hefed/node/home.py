@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
+from hefed.node.absent import is_simulated, why_no_home
 from hefed.node.errors import NodeError
 from hefed.node.federation import (
     day_of,
@@ -55,8 +56,8 @@ class Home:
     def __init__(self, folder: Path) -> None:
         """Opens a home that `init` made."""
         self.folder = folder
-        if not (folder / IDENTITY_FILE).exists():
-            raise NodeError(f"{shown(folder)} is no home of a member; make one: hefed init NAME --home {shown(folder)}")
+        if words := why_no_home(folder):
+            raise NodeError(words)
         self.identity = Identity.load(folder)
         self.next = Identity.load_next(folder)
         if self.next and (force := self.in_force()) and self._lists(force, self.next):
@@ -70,6 +71,8 @@ class Home:
         card was not written, as the power went, gets it now.
         """
         check_name(name)
+        if is_simulated(folder):
+            raise NodeError(why_no_home(folder) or "")
         make_private_folder(folder)
         if not (folder / IDENTITY_FILE).exists():
             Identity.create(folder, ask(folder) if ask else None)

@@ -8,31 +8,33 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from hefed.data.releases import Earlier
 from hefed.node.errors import NodeError
 from hefed.node.federation import shown
+from hefed.node.naming import is_named
 from hefed.node.status import is_running
 from hefed.node.store import invited_studies
 from hefed.protocol import messages as m
 from hefed.protocol.board import Board
 from hefed.protocol.errors import ProtocolError
 from hefed.protocol.roster import Roster
+from hefed.report.times import local
 from hefed.study import Study
-
-LEAST_DIGITS = 8
-"""Of a study's hash, for a person to name it."""
 
 
 @dataclass(frozen=True)
 class Invited:
-    """One study with its record's first message, when that came (seconds since 1970), and whether it was approved."""
+    """One study with its record's first message, when that came and when the study ended here, if it has (seconds since
+    1970), and whether it was approved.
+    """
 
     study: bytes
     board: Board
     came: float
     approved: bool
-    ended: bool
+    ended_at: float | None
 
     @property
     def definition(self) -> Study:
@@ -63,37 +65,45 @@ class Invitations:
             yield db
 
     @staticmethod
-    def _rows(db: sqlite3.Connection) -> list[tuple[bytes, float, bytes, int, int]]:
+    def _rows(db: sqlite3.Connection) -> list[tuple[bytes, float, bytes, float | None, int]]:
         return db.execute(
-            "SELECT entry.study, entry.at, entry.envelope, study.ended_at IS NOT NULL,"
+            "SELECT entry.study, entry.at, entry.envelope, study.ended_at,"
             " EXISTS (SELECT 1 FROM sent WHERE sent.study = entry.study AND sent.key = 'approval')"
             " FROM entry JOIN study USING (study) WHERE entry.number = 0 ORDER BY entry.at"
         ).fetchall()
 
-    def _read(self, row: tuple[bytes, float, bytes, int, int]) -> Invited | None:
-        study, came, envelope, ended, approved = row
+    def _read(self, row: tuple[bytes, float, bytes, float | None, int]) -> Invited | None:
+        study, came, envelope, ended_at, approved = row
         for roster in self._rosters:
             board = Board(roster, study)
             with suppress(ProtocolError):
                 board.post(m.read_message(envelope, roster))
-                return Invited(study, board, came, bool(approved), bool(ended))
+                return Invited(study, board, came, bool(approved), ended_at)
         return None  # of a roster that is not known here, or of an older version of hefed
 
     def running(self, named: str) -> Invited:
-        """The study that a person names by the first digits of its hash, or by its name where one study has it. Raises
-        NodeError.
-        """
-        running = [one for one in self.all if not one.ended]
-        digits = named.lower().replace(" ", "")
-        found = [one for one in running if len(digits) >= LEAST_DIGITS and one.study.hex().startswith(digits)]
-        found = found or [one for one in running if one.definition.id == named]
+        """The one study that a person names by its name, or by the first digits of its hash. Raises NodeError."""
+        running = [one for one in self.all if one.ended_at is None]
+        found = [one for one in running if is_named(one.study, one.definition.id, named)]
         if len(found) == 1:
             return found[0]
-        listed = "; ".join(f"{one.definition.id} {one.study.hex()[:16]}" for one in running) or "none"
+        listed = "; ".join(f"{one.definition.id} {one.study.hex()[:16]}" for one in found or running) or "none"
         if found:
-            raise NodeError(f"several studies have that name; name one by its hash: {listed}")
+            alike = all(one.definition.id == named for one in found)
+            several = "have that name" if alike else "have that name, or a hash that begins so"
+            raise NodeError(f"several studies {several}; name one by more digits of its hash: {listed}")
         asleep = "" if is_running(self._home) else "; its node does not run, so it hears of no new one: start it"
+        ended = [one for one in self.all if one.ended_at and is_named(one.study, one.definition.id, named)]
+        if ended:
+            raise NodeError(f"{self._ended(ended[-1])}{asleep}")
         raise NodeError(f"no study like that waits or runs in {shown(self._home)}; there are: {listed}{asleep}")
+
+    def _ended(self, one: Invited) -> str:
+        digits = one.study.hex()[:16]
+        return (
+            f"{one.definition.id} ({digits}) ended here {local(one.ended_at or 0.0)}, and nothing is decided on it any "
+            f"more; what left this home in it: hefed log --home {quote(shown(self._home))} --study {digits}"
+        )
 
     def earlier(self, one: Invited, decided: Callable[[bytes], bool]) -> list[Earlier]:
         """The other studies that were approved here; `decided` says whether people have, which a node that does not

@@ -174,7 +174,7 @@ def _from_file() -> bytes | None:
     if folder and (path := Path(folder) / CREDENTIAL).exists():
         return _normal(_credential(path), str(path))
     if named:
-        return _normal(read_private(Path(named), most=MOST), named)
+        return _normal(read_private(Path(named), most=MOST, remedy=f"check the name in {NAMED}"), named)
     return None
 
 

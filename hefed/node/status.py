@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hefed.node.absent import why_no_home
 from hefed.node.errors import NodeError
 from hefed.node.files import LOCK
 from hefed.node.logs import BoundedLog
@@ -67,9 +68,9 @@ def read_status(home: Path) -> Status:
             standing = json.loads(file.read(MAX_BYTES))
         if not isinstance(standing, dict):
             raise ValueError("it holds no standing")
-    except FileNotFoundError:
-        if not home.is_dir():
-            raise NodeError(f"there is no folder {home}; check the name") from None
+    except (FileNotFoundError, NotADirectoryError):
+        if words := why_no_home(home):
+            raise NodeError(words) from None
         raise NodeError(
             f"no process has run in {home} yet: hefed node of a region, or hefed aggregator; an analyst has none, and "
             "follows a study with hefed submit"

@@ -4,6 +4,7 @@ What opens the result is in an owner-only file of the folder, sealed by the anal
 message until the end, so the same command goes on where it was, whenever it was stopped.
 """
 
+import json
 import os
 import time
 from contextlib import suppress
@@ -40,6 +41,8 @@ from hefed.study import Study
 SUBMISSION, RESULT = "submission.key", "result.json"
 SEALED = b"hefed submission under its analyst's identity, form 1\n"
 """Begins the file."""
+MOST_READ = 1 << 24
+"""Bytes that are read of a result that is there."""
 SHORT = 3600
 """Seconds of a deadline that leave people little time to approve."""
 
@@ -91,7 +94,7 @@ def submit(study: Study, analyst: Analyst, out: Path, progress: Progress) -> Doc
     try:
         if (out / RESULT).exists():
             destroy(out / SUBMISSION)  # a kill may have come between the result and this
-            raise NodeError(f"{shown(out / RESULT)} is there already; name another folder with --out")
+            raise NodeError(_is_there(study, out / RESULT))
         submission, resumed = _submission(study, analyst, out)
         near = warning(analyst.name, analyst.roster.member(analyst.name).ends, day(time.time()))
         if near:
@@ -117,6 +120,22 @@ def submit(study: Study, analyst: Analyst, out: Path, progress: Progress) -> Doc
     finally:
         os.close(lock)
     return document
+
+
+def _is_there(study: Study, path: Path) -> str:
+    """What to say of a result that lies where this study's is to be."""
+    mine = False
+    with suppress(OSError, ValueError, RecursionError, AttributeError):
+        with path.open("rb") as file:
+            found = json.loads(file.read(MOST_READ))
+        models = {"kind": study.model.kind, "covariates": list(study.model.covariates)}
+        mine = found.get("study") == study.id and models.items() <= found.get("model", {}).items()
+    if mine:
+        return (
+            f"{study.id} has ended, and {shown(path)} is there already: its result; to ask for it once more, name "
+            "another folder with --out"
+        )
+    return f"{shown(path)} is there already; name another folder with --out"
 
 
 def _opened(path: Path, identity: Identity) -> bytes:

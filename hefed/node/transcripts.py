@@ -3,6 +3,7 @@
 Relies on `history` for reading a home's state while its process runs, and on `protocol.transcript` for the form.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ SUFFIX = ".transcript"
 RESULT = ".hefed"
 FOLDER = "transcripts"
 """Where `hefed simulate` leaves one file a party."""
+
+_BEGINNING = 512
+_FORMAT = re.compile(rb"fformat.hefed/[0-9]{1,4} (transcript|result)")
+"""The file's format in its first frame, as CBOR has it."""
 
 Sign = Callable[[str, bytes], bytes]
 
@@ -116,6 +121,13 @@ class Opened:
     reader: TranscriptReader
 
 
+def kind_of(file: BinaryIO) -> str | None:
+    """What a file begins as: a transcript, a result, or neither; whether it is a good one is not looked at."""
+    found = _FORMAT.search(file.read(_BEGINNING))
+    file.seek(0)
+    return found[1].decode() if found else None
+
+
 @contextmanager
 def opened(paths: Sequence[Path]) -> Iterator[list[Opened]]:
     """The transcripts and results in these files and folders. Raises NodeError when there is none, or one that does not
@@ -128,10 +140,15 @@ def opened(paths: Sequence[Path]) -> Iterator[list[Opened]]:
                 file = stack.enter_context(open(path, "rb"))
             except OSError as error:
                 raise NodeError(f"{shown(path)} cannot be read: {_reason(error)}; check the name") from error
+            what = kind_of(file)
+            if what is None:
+                raise NodeError(
+                    f"{shown(path)} is no transcript and no result of hefed; name files that hefed transcript, "
+                    f"result or publish wrote, which end in {SUFFIX} or {RESULT}"
+                )
             try:
-                reader = ResultReader(file) if path.suffix == RESULT else TranscriptReader(file)
+                reader = ResultReader(file) if what == "result" else TranscriptReader(file)
             except ProtocolError as error:
-                what = "result" if path.suffix == RESULT else "transcript"
                 raise NodeError(f"{shown(path)} is no {what}: {error}; ask for the file again") from error
             files.append(Opened(path.name, file, reader))
         yield files

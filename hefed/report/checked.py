@@ -69,8 +69,10 @@ def print_check(study: Study, findings: Sequence[Finding], to: Console) -> None:
 _STYLES = {"works": "green", "note": "cyan", "wrong": "bold red", "not tried": "yellow"}
 
 
-def print_findings(findings: Sequence[Tried], start: str, to: Console) -> None:
-    """Prints a row for each finding, and whether all works; `start` is the command that then starts it."""
+def print_findings(findings: Sequence[Tried], start: str | None, to: Console) -> None:
+    """Prints a row for each finding, and whether all works; `start` is the command that then starts it, None where it
+    runs already.
+    """
     if folds(to):
         to.print(_findings(findings))
     else:
@@ -90,10 +92,10 @@ def _findings(findings: Sequence[Tried]) -> Table:
     return table
 
 
-def _conclusion(findings: Sequence[Tried], start: str) -> str:
+def _conclusion(findings: Sequence[Tried], start: str | None) -> str:
     count = Counter(finding.state for finding in findings)
     if count["works"] + count["note"] == len(findings):
-        return f"Everything works; start it: {start}"
+        return f"Everything works; start it: {start}" if start else "Everything works, and it runs."
     untried = f", and {count['not tried']} could not be tried" if count["not tried"] else ""
     return (
         f"{count['wrong']} of {len(findings)} {'does' if count['wrong'] == 1 else 'do'} not work{untried}; mend what "

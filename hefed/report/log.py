@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hefed.report.times import local
+
 _TIME = "%Y-%m-%d %H:%M:%S"
 Certainty = Literal["left", "by", "not yet"]
 
@@ -49,10 +51,11 @@ class LogSection:
     """What a reader must know about the completeness of the lines."""
 
 
-def print_log(sections: Sequence[LogSection], to: Console) -> None:
-    """Prints a heading for each study and its lines."""
+def print_log(sections: Sequence[LogSection], to: Console, since: float | None = None) -> None:
+    """Prints a heading for each study and its lines; `since` is the time, if one was given, that they begin with."""
     if not sections:
-        to.print(Text("Nothing has left this home."))
+        when = "" if since is None else f" since {local(since, seconds=True)}"
+        to.print(Text(f"Nothing has left this home{when}."))
         return
     zone = datetime.now().astimezone().strftime("%z")
     to.print(Text(f"Times are local, UTC{zone[:3]}:{zone[3:5]}."))

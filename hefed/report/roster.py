@@ -14,6 +14,7 @@ from rich.text import Text
 
 from hefed.protocol.ending import day, warning
 from hefed.protocol.roster import Roster, SignedRoster
+from hefed.report.table import folds, plain_rows
 from hefed.wording import counted
 
 
@@ -22,7 +23,11 @@ def print_roster(signed: SignedRoster, to: Console) -> None:
     for line in _heading(signed.roster):
         to.print(Text(line), soft_wrap=True)
     to.print()
-    to.print(_members(signed))
+    if folds(to):
+        to.print(_members(signed))
+    else:
+        for row in _plain_members(signed):
+            to.print(row)
     to.print()
     for words in filter(None, (warning(one.name, one.ends, _today()) for one in signed.roster.members)):
         to.print(Text(f"{words}.", style="yellow"), soft_wrap=True)
@@ -72,6 +77,20 @@ def _members(signed: SignedRoster) -> Table:
             Text("yes", style="green") if has else Text("not yet", style="yellow"),
         )
     return table
+
+
+def _plain_members(signed: SignedRoster) -> list[Text]:
+    rows = [
+        (
+            member.name,
+            ", ".join(member.roles),
+            str(member.ends or "never"),
+            "yes" if member.name in signed.signatures else "not yet",
+            member.fingerprint,
+        )
+        for member in signed.roster.members
+    ]
+    return plain_rows([("member", "roles", "ends", "signed", "fingerprint"), *rows])
 
 
 def _today() -> date:

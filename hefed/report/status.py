@@ -17,6 +17,7 @@ from rich.text import Text
 from hefed.protocol.ending import day, warning
 from hefed.protocol.errors import RosterError
 from hefed.protocol.roster import read_day
+from hefed.report.table import folds, plain_rows
 from hefed.report.times import local
 
 LONG_NAME = 32
@@ -34,13 +35,18 @@ def print_status(running: bool, standing: Mapping[str, Any], to: Console) -> Non
         to.print(line, soft_wrap=True)
     if members := standing.get("members"):
         to.print()
-        to.print(_members(members))
+        _print(_members(members) if folds(to) else _plain_members(members), to)
     to.print()
     studies = [one for one in standing.get("studies", ()) if one.get("phase") != "ended"]
     if studies:
-        to.print(_studies(studies))
+        _print(_studies(studies) if folds(to) else _plain_studies(studies), to)
     else:
         to.print(Text("No study is running or waiting."))
+
+
+def _print(table: Table | list[Text], to: Console) -> None:
+    for part in table if isinstance(table, list) else (table,):
+        to.print(part)
 
 
 def _process(running: bool, standing: Mapping[str, Any]) -> list[Text]:
@@ -88,23 +94,58 @@ def _members(members: list[Mapping[str, Any]]) -> Table:
     return table
 
 
+def _plain_members(members: list[Mapping[str, Any]]) -> list[Text]:
+    rows = [
+        (
+            _plain(member["name"]),
+            "yes" if member.get("connected") else "no",
+            _when(member.get("since")) if member.get("since") else "",
+            _plain(member.get("package")),
+        )
+        for member in members
+    ]
+    return plain_rows([("member", "connected", "since", "version"), *rows])
+
+
 def _studies(studies: list[Mapping[str, Any]]) -> Table:
     table = _table("study", "of", "phase", "waits for", "until")
     names = [_plain(study.get("name")) for study in studies]
     table.columns[0].no_wrap, table.columns[-1].no_wrap = max(map(len, names)) <= LONG_NAME, True
     for study, name in zip(studies, names, strict=True):
-        number = study.get("round")
-        phase = _plain(study.get("phase")) + (f", round {number}" if number is not None else "")
-        state = study.get("state")
-        waits = ", ".join(map(_plain, study.get("waiting_for", ())))
         table.add_row(
             Text(f"{name}\n{_plain(study['study'])[:16]}"),
             Text(_plain(study.get("analyst"))),
-            Text(phase),
-            Text(_STATES["pending"], style="bold yellow") if state == "pending" else Text(waits),
+            Text(_phase(study)),
+            Text(_waits_for(study), style="bold yellow" if study.get("state") == "pending" else ""),
             Text(_when(study.get("expires")).replace(" UTC", "\nUTC")),  # two lines, as the study has
         )
     return table
+
+
+def _plain_studies(studies: list[Mapping[str, Any]]) -> list[Text]:
+    rows = [
+        (
+            _plain(study.get("name")),
+            _plain(study["study"])[:16],
+            _plain(study.get("analyst")),
+            _phase(study),
+            _when(study.get("expires")),
+            _waits_for(study),
+        )
+        for study in studies
+    ]
+    return plain_rows([("study", "hash", "of", "phase", "until", "waits for"), *rows])
+
+
+def _phase(study: Mapping[str, Any]) -> str:
+    number = study.get("round")
+    return _plain(study.get("phase")) + (f", round {_plain(number)}" if number is not None else "")
+
+
+def _waits_for(study: Mapping[str, Any]) -> str:
+    if study.get("state") == "pending":
+        return _STATES["pending"]
+    return ", ".join(map(_plain, study.get("waiting_for", ())))
 
 
 def _table(*columns: str) -> Table:

@@ -42,7 +42,7 @@ def plain_rows(rows: Sequence[Sequence[str]]) -> list[Text]:
     """Rows of one line each, whose last cell is a sentence of any length: for a pipe."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
     cells = ((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]) for row in rows)
-    return [Text("  ".join(row)) for row in cells]
+    return [Text("  ".join(row).rstrip()) for row in cells]
 
 
 def print_result(document: Document, study: Study, to: Console) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hefed.cli.audit import result
 from tests.node.runs import REGIONS, hefed, secret_files, study_file
 
 PARTIES = ("aggregator", *REGIONS)
@@ -103,6 +104,48 @@ def test_another_file_of_a_result_is_not_taken_for_an_attack(out: Path) -> None:
         assert words in " ".join(ended.err.split())
 
 
+def test_what_is_no_result_is_not_said_to_be_unproved(out: Path, tmp_path: Path) -> None:
+    transcript, other = out / "transcripts" / "halland.transcript", tmp_path / "other.hefed"
+    for other_data in (b"", b"hello, world" * 100, (out / "result.json").read_bytes()):
+        other.write_bytes(other_data)
+        for options in ((), ("--json",)):
+            ended = hefed("verify", other, *options)
+            assert (ended.code, ended.out) == (2, "")
+            assert ended.err == (
+                f"hefed: {other} is no result of hefed; name a file that hefed result or hefed publish wrote, which "
+                "ends in .hefed\n"
+            )
+    ended = hefed("verify", transcript)
+    assert (ended.code, ended.out, ended.err) == (
+        2,
+        "",
+        f"hefed: {transcript} is a transcript: hefed audit {transcript}\n",
+    )
+
+
+def test_a_file_that_begins_as_a_result_and_breaks_off_is_not_proved(out: Path, tmp_path: Path) -> None:
+    (tmp_path / "result.hefed").write_bytes((out / "result.hefed").read_bytes()[:300])
+    ended = hefed("verify", tmp_path / "result.hefed")
+    assert (ended.code, ended.err) == (1, "")
+    assert ended.out.startswith("NOT PROVED: frame 1 ")
+
+
+def test_an_audit_of_another_file_says_what_to_name(out: Path) -> None:
+    ended = hefed("audit", out / "result.json")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        f"hefed: {out / 'result.json'} is no transcript and no result of hefed; name files that hefed transcript, "
+        "result or publish wrote, which end in .transcript or .hefed\n"
+    )
+
+
+def test_a_file_of_another_name_is_known_by_its_beginning(out: Path, tmp_path: Path) -> None:
+    shutil.copy(out / "result.hefed", tmp_path / "a")
+    shutil.copy(out / "transcripts" / "halland.transcript", tmp_path / "b.hefed")
+    code, document = audited(tmp_path / "a", tmp_path / "b.hefed")
+    assert (code, document["studies"][0]["patients"]["number"]) == (0, 299)
+
+
 def test_one_regions_transcript_alone_is_audited_too(out: Path) -> None:
     ended = hefed("audit", out / "transcripts" / "orebro.transcript")
     assert ended.code == 0
@@ -137,7 +180,7 @@ def test_an_altered_transcript_names_its_party(out: Path, tmp_path: Path) -> Non
         ),
         (
             lambda path: path.write_bytes(b"hello, world"),
-            "{} is no transcript: frame 1 cannot be as its party wrote it",
+            "{} is no transcript and no result of hefed; name files that hefed transcript, result or publish wrote",
         ),
         (lambda path: None, "{} cannot be read: no such file or directory; check the name"),
     ],
@@ -178,6 +221,19 @@ def test_an_altered_result_is_not_proved(out: Path, tmp_path: Path) -> None:
     assert ended.out.startswith("NOT PROVED: frame ")
     ended = hefed("verify", "--json", tmp_path / "result.hefed")
     assert (ended.code, json.loads(ended.out)["ok"]) == (1, False)
+
+
+def test_who_writes_a_result_hears_that_it_holds_the_sums_and_how_to_publish(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("hefed.node.proof.export_result", lambda home, study, out: Path("full.hefed"))
+    result(Path("halland"), "heart-failure-mortality")
+    out, err = capsys.readouterr()
+    assert out == "full.hefed\n"  # alone, for scripts
+    assert err == (
+        "full.hefed holds the sums that were opened, which are for their readers only; to make one for others: hefed "
+        "publish full.hefed --home halland --out PUBLISHED.hefed\n"
+    )
 
 
 def test_a_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:

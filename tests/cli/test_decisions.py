@@ -2,6 +2,7 @@
 
 import io
 import re
+import shlex
 import shutil
 import sys
 import time
@@ -16,6 +17,7 @@ import pytest
 from hefed.cli.app import main
 from hefed.node.decision import Decision, Decisions
 from hefed.node.errors import NodeError
+from hefed.node.history import History
 from hefed.node.home import Home
 from hefed.node.identity import Identity
 from hefed.node.invited import Invitations
@@ -122,9 +124,9 @@ def test_a_study_is_named_by_its_name_or_the_first_digits_of_its_hash(halland: H
     asked = halland.come()
     digits = asked.study.hex()
     spaced = " ".join(digits[at : at + 8] for at in range(0, 64, 8))
-    for named in (NAME, digits, digits[:8], digits[:9].upper(), spaced, spaced[:17]):
+    for named in (NAME, digits, digits[:4], digits[:9].upper(), spaced, spaced[:17]):
         assert halland.invitations().running(named).study == asked.study
-    for named in (digits[:7], "", "other", NAME[:-1], digits + "0", "f" * 64):
+    for named in (digits[:3], "", "other", NAME[:-1], digits + "0", "f" * 64):
         with pytest.raises(NodeError) as caught:
             halland.invitations().running(named)
         assert str(caught.value) == (
@@ -135,26 +137,55 @@ def test_a_study_is_named_by_its_name_or_the_first_digits_of_its_hash(halland: H
 
 def test_two_of_one_name_are_told_apart_by_their_hashes(halland: Halland) -> None:
     first, second = halland.come(), halland.come()
+    halland.come(halland.other(NAME, "another"))  # which is not listed
     with pytest.raises(NodeError) as caught:
         halland.invitations().running(NAME)
     assert str(caught.value) == (
-        "several studies have that name; name one by its hash: "
+        "several studies have that name; name one by more digits of its hash: "
         f"{NAME} {first.study.hex()[:16]}; {NAME} {second.study.hex()[:16]}"
     )
     assert halland.invitations().running(second.study.hex()[:8]).study == second.study
+
+
+def test_a_name_that_begins_the_hash_of_another_study_names_neither(halland: Halland) -> None:
+    first = halland.come()
+    digits = first.study.hex()
+    second = halland.come(halland.other(NAME, digits[:4]))
+    with pytest.raises(NodeError) as caught:
+        halland.invitations().running(digits[:4])
+    assert str(caught.value) == (
+        "several studies have that name, or a hash that begins so; name one by more digits of its hash: "
+        f"{NAME} {digits[:16]}; {digits[:4]} {second.study.hex()[:16]}"
+    )
+    assert halland.invitations().running(digits[:5]).study == first.study
+
+
+def test_the_same_digits_name_a_study_for_every_command(halland: Halland) -> None:
+    asked = halland.come(approved=True)
+    digits = asked.study.hex()
+    for named in (digits[:4], digits[:4].upper(), f"{digits[:8]} {digits[8:16]}"):
+        assert head_of(Home(halland.home), named).study == asked.study
+        assert halland.invitations().running(named).study == asked.study
 
 
 def test_a_study_that_has_ended_is_not_decided_on(halland: Halland) -> None:
     with pytest.raises(NodeError, match=r"no study has come to .* yet; is its node running"):
         halland.invitations()
     asked = halland.come(ended=True)
-    for named in (NAME, asked.study.hex()):
-        with pytest.raises(NodeError) as caught:
-            halland.invitations().running(named)
-        assert str(caught.value) == (
-            f"no study like that waits or runs in {halland.home}; there are: none; "
-            "its node does not run, so it hears of no new one: start it"
+    digits = asked.study.hex()
+    (ended,) = [one.facts.ended_at for one in History(halland.home).studies()]
+    assert ended is not None
+    for command in (("approve", NAME, "--yes"), ("refuse", digits, "--because", "no", "--yes")):
+        said = halland(*command)
+        assert (said.code, said.out) == (2, "")
+        assert said.err == (
+            f"hefed: {NAME} ({digits[:16]}) ended here {local(ended)}, and nothing is decided on it any more; what "
+            f"left this home in it: hefed log --home {halland.home} --study {digits[:16]}; "
+            "its node does not run, so it hears of no new one: start it\n"
         )
+    assert f"Study {NAME} " in halland("log", "--study", digits[:16]).out
+    with pytest.raises(NodeError, match=r"no study like that waits or runs in .*; there are: none"):
+        halland.invitations().running("another")
     open_one = halland.come()
     assert halland.invitations().running(NAME).study == open_one.study
 
@@ -238,11 +269,16 @@ def test_what_differs_from_the_last_one_is_shown(halland: Halland) -> None:
 
 
 def test_a_study_that_was_approved_and_runs_is_not_approved_again(halland: Halland) -> None:
-    halland.come(approved=True)
+    asked = halland.come(approved=True)
     ended = halland("approve", NAME, "--yes")
+    command = f"refuse {asked.study.hex()[:16]} --home {halland.home} --because 'we take our approval back'"
     assert (ended.code, ended.err) == (
-        2, f"hefed: {NAME} is approved already; to take that back: hefed refuse {NAME}\n"
+        2, f"hefed: {NAME} is approved already; to take that back: hefed {command}\n"
     )  # fmt: skip
+    assert run(*shlex.split(command), "--yes").code == 0
+    decision = halland.decisions.find(asked.study)
+    assert decision is not None
+    assert (decision.answer, decision.words) == ("refused", "we take our approval back")
 
 
 @pytest.mark.parametrize(
@@ -254,8 +290,8 @@ def test_a_study_that_was_approved_and_runs_is_not_approved_again(halland: Halla
          "region halland: there is no file patients.csv where it should be; check the path"),
         (lambda home: with_table(home, COX.tables["halland"], "[policy]\nmax_rounds = 3\nmin_rows = 151\n"),
          "the policy in {home}/settings.toml is against it: the policy here grants at most 3 rounds, and the study "
-         "asks for up to 40; the policy here asks for at least 151 complete rows, and the table has fewer; refuse the "
-         f"study, or change the policy: hefed refuse {NAME}"),
+         "asks for up to 40; the policy here asks for at least 151 complete rows, and the table has fewer; change the "
+         "policy, or refuse the study: {refuse} --because 'our policy is against it'"),
         (lambda home: (home / "patients.csv").write_text("".join(
             line for line in COX.tables["halland"].read_text().splitlines(keepends=True) if not line.endswith("1\n"))),
          None),
@@ -268,14 +304,15 @@ def test_what_keeps_a_region_from_approving_is_one_sentence(
     prepare: Callable[[Path], object], sentence: str | None, halland: Halland
 ) -> None:
     asked = halland.come()
+    refuse = f"hefed refuse {asked.study.hex()[:16]} --home {halland.home}"
     prepare(halland.home)
     ended = halland("approve", NAME, "--yes")
     assert ended.code == 2
     assert len(ended.err.splitlines()) == 1
     if sentence is not None:
-        assert ended.err == f"hefed: {sentence.format(home=halland.home)}\n"
+        assert ended.err == f"hefed: {sentence.format(home=halland.home, refuse=refuse)}\n"
     else:
-        assert ended.err.endswith(f"refuse the study, or change the policy: hefed refuse {NAME}\n")
+        assert ended.err.endswith(f", or refuse the study: {refuse} --because 'our policy is against it'\n")
     assert "Traceback" not in ended.err
     assert halland.decisions.find(asked.study) is None
 
@@ -364,7 +401,7 @@ def test_approve_says_what_a_study_would_tell_beside_an_earlier_one(halland: Hal
     now = halland.come()
     said = " ".join(halland("approve", now.study.hex()[:12], "--look").out.split())
     assert "Together with studies approved here before, its readers could also find out:" in said
-    assert f"what 'serum_sodium' add, by comparing with {NAME} ({before.study.hex()[:8]})" in said
+    assert f"what 'serum_sodium' adds, by comparing with {NAME} ({before.study.hex()[:8]})" in said
 
 
 def test_what_was_approved_and_not_sent_yet_counts_as_earlier(halland: Halland) -> None:

@@ -135,6 +135,18 @@ def test_without_a_passphrase_every_command_fails_at_once_and_says_what_to_do(
         ), ended.err
 
 
+def test_a_passphrase_file_that_is_not_there_is_not_looked_for_in_a_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEFED_PASSPHRASE_FILE", str(tmp_path / "none"))
+    ended = hefed("init", "halland", "--home", tmp_path / "h", "--passphrase")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        f"hefed: {tmp_path / 'none'} cannot be read: no such file or directory; check the name in "
+        "HEFED_PASSPHRASE_FILE\n"
+    )
+
+
 def test_the_log_of_a_protected_home_needs_no_passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     homes = make_federation(tmp_path, COX.contributors, "127.0.0.1:1")
     for name in ("halland", "aggregator"):

@@ -175,12 +175,15 @@ def test_one_study_and_one_time_can_be_asked_for(studied: Studied) -> None:
     assert lines(home, "--since", middle) == later
     assert 0 < len(later) < len(everything)
     assert lines(home, "--since", "2999-01-01") == []
-    assert hefed("log", "--home", home, "--since", "2999-01-01").out == "Nothing has left this home.\n"
-    unknown = hefed("log", "--home", home, "--study", "heart")
-    assert unknown.code == 2
-    assert unknown.err == (
-        f"hefed: no study 'heart' is known here; there are heart-failure-mortality ({run.submission.study.hex()[:8]})\n"
-    )
+    nothing = hefed("log", "--home", home, "--since", "2999-01-01").out
+    assert re.fullmatch(r"Nothing has left this home since 2999-01-01 00:00:00 UTC[-+][:0-9]{5}\.\n", nothing)
+    for options in ((), ("--since", "2999-01-01")):
+        unknown = hefed("log", "--home", home, "--study", "heart", *options)
+        assert unknown.code == 2
+        assert unknown.err == (
+            "hefed: no study 'heart' is known here; there are heart-failure-mortality "
+            f"({run.submission.study.hex()[:8]})\n"
+        )
     wrong = hefed("log", "--home", home, "--since", "yesterday")
     assert (wrong.code, wrong.err) == (
         2, "hefed: --since 'yesterday' is no date; write it as 2026-11-26 or 2026-11-26T14:30\n"
@@ -197,6 +200,17 @@ def test_a_home_without_a_state_is_said_to_have_none(tmp_path: Path) -> None:
     ended = hefed("log", "--home", tmp_path)
     assert ended.code == 2
     assert "state.sqlite cannot be read: file is not a database" in ended.err
+
+
+def test_an_analysts_home_is_said_to_keep_no_record(tmp_path: Path) -> None:
+    home = make_federation(tmp_path, REGIONS, "127.0.0.1:7100")["analyst"]
+    for command in (("log",), ("transcript", "x"), ("result", "x")):
+        ended = hefed(*command, "--home", home)
+        assert (ended.code, ended.out) == (2, "")
+        assert ended.err == (
+            f"hefed: {home} is an analyst's home, which keeps no record of studies: hefed submit sends the study that "
+            "its file asks for to aggregator, and no other message; what the regions sent is in theirs\n"
+        )
 
 
 def test_a_state_of_another_form_is_read_by_nobody_but_its_own_version(tmp_path: Path) -> None:
@@ -303,8 +317,11 @@ def test_a_backup_is_never_written_over(home: Path, tmp_path: Path) -> None:
     assert ended.err == f"hefed: {file} is there already and is not written over; name another file\n"
     assert file.read_bytes() == b"the only other one"
     ended = hefed("backup", "--home", home, "--to", tmp_path / "nowhere/halland.tar")
-    assert ended.code == 2
-    assert "nowhere/halland.tar cannot be written: no such file or directory" in ended.err
+    assert (ended.code, ended.err) == (
+        2,
+        f"hefed: {tmp_path}/nowhere/halland.tar cannot be written: there is no folder {tmp_path}/nowhere; make it, or "
+        "name another file\n",
+    )
 
 
 def test_it_says_what_to_save_and_what_never_to_and_changes_nothing(home: Path) -> None:

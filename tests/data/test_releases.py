@@ -83,7 +83,9 @@ def test_without_numbers_of_rows_nothing_is_said_of_patients() -> None:
 
 def test_one_variable_is_left(tmp_path: Path) -> None:
     (one,) = found(other(tmp_path, WITHOUT_SODIUM), 100, earlier())
-    assert (one.kind, "what 'serum_sodium' add" in one.words) == ("variable", True)
+    assert (one.kind, "what 'serum_sodium' adds, by" in one.words) == ("variable", True)
+    (one,) = found(other(tmp_path, WITHOUT_SODIUM, ('"age", ', "")), 100, earlier())
+    assert (one.kind, "what 'age' and 'serum_sodium' add, by" in one.words) == ("variable", True)
     (one,) = found(other(tmp_path, WITHOUT_SODIUM, ('ties = "efron"', 'ties = "breslow"')), 100, earlier())
     assert one.kind == "variable"  # whatever else is other
     three = (WITHOUT_SODIUM, ('"anaemia", ', ""), ('"age", ', ""))

@@ -18,7 +18,7 @@ from hefed.node import check
 from hefed.node.check import check_home
 from hefed.node.check_network import Caller
 from hefed.node.check_state import can_look, home_finding
-from hefed.node.files import write_private
+from hefed.node.files import lock_folder, write_private
 from hefed.node.finding import Finding
 from hefed.node.handshake import OURS
 from hefed.node.home import Home
@@ -130,11 +130,21 @@ def test_a_check_does_not_disturb_the_node_that_runs(homes: dict[str, Path], add
         assert row(findings, "process").words == ("one runs in this home already; another cannot be started beside it")
         assert row(findings, "one node").words == "the node that runs in this home is connected to aggregator"
         assert row(findings, "state").words.endswith("; 0 studies run")
+        assert last(ended.out) == "Everything works, and it runs."
         node.terminate()
         assert node.wait(20) == 0
         said = node.stderr.read() if node.stderr else ""
     assert "cut" not in said
     assert "ready" not in said  # again
+
+
+def test_of_an_aggregator_that_runs_it_says_so_too(homes: dict[str, Path], address: str, tmp_path: Path) -> None:
+    lock = lock_folder(homes["aggregator"])
+    try:
+        ended = typed(tmp_path, "aggregator")
+    finally:
+        os.close(lock)
+    assert (ended.code, last(ended.out)) == (0, "Everything works, and it runs.")
 
 
 def test_an_aggregator_and_an_analyst_have_lists_of_their_own(
@@ -182,7 +192,9 @@ def test_an_aggregator_and_an_analyst_have_lists_of_their_own(
 def test_no_folder(tmp_path: Path) -> None:
     ended = typed(tmp_path, "orebro")
     findings = read(ended.out)
-    assert sentences(findings) == ["there is no folder orebro; make it: hefed init NAME --home orebro"]
+    assert sentences(findings) == [
+        "there is no folder orebro; check the name, or make a home there: hefed init NAME --home orebro"
+    ]
     assert states(findings, "works") == ["engines"]
     assert (ended.code, ended.err) == (2, "")
 

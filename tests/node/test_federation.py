@@ -111,14 +111,18 @@ def test_a_federation_is_made_and_changed_with_the_commands_alone(tmp_path: Path
         (tmp_path / f"{name}.roster").write_bytes((tmp_path / "one.roster").read_bytes())
         out = run("federation", "join", f"{name}.roster", "--home", name, answer="y\n")
         assert f"Sign as {name}? [y/N]" in out
+        assert out.endswith(f": hefed federation merge {name}.roster OTHER.roster -o ALL.roster\n")
         assert not (tmp_path / name / "roster.cbor").exists()
     out = run("federation", "merge", *(f"{name}.roster" for name in NAMES), "-o", "all.roster")
-    assert "every member has signed" in out
+    assert out == (
+        "all.roster: every member has signed; each puts it in force with: hefed federation join all.roster --home "
+        "HOME\n"
+    )
     out = run("federation", "show", "all.roster")
     assert "Every member has signed." in out
-    assert all(len(line) <= 80 for line in out.splitlines())
-    rows = [line.split() for line in out.splitlines()]
-    assert any(row[:1] == ["halland"] and row[-1] == "yes" for row in rows)
+    halland = load_roster(tmp_path / "all.roster").roster.member("halland")
+    row = f"halland     contributor, keyholder, reader  {halland.ends}  yes     {halland.fingerprint}"
+    assert row in out.splitlines()  # one line each in a pipe
     for name in NAMES:
         out = run("federation", "join", "all.roster", "--home", name)  # it signed that before: no question
         assert f"version 1 of Nordic heart is in force in {name}" in out
@@ -212,7 +216,10 @@ def test_what_a_person_can_mend_is_one_sentence(federation: Federation) -> None:
         (("init", "Halland", "--home", "new"), "must be small letters, digits and inner hyphens"),
         (("init", "halland", "--home", "halland"), "an identity is never overwritten"),
         (("federation", "join", "no.roster", "--home", "halland"), "no.roster: cannot be read: no such file"),
-        (("federation", "join", "no.roster", "--home", "nowhere"), "make one: hefed init NAME --home nowhere"),
+        (
+            ("federation", "join", "no.roster", "--home", "nowhere"),
+            "there is no folder nowhere; check the name, or make a home there: hefed init",
+        ),
         (("federation", "create", "x", "--member", "halland/halland.card:contributer", "-o", "f"), "did you mean"),
         (("federation", "create", "x", "--member", "halland/identity.key", "-o", "f"), "is it the right file?"),
     ]

@@ -29,6 +29,28 @@ def test_a_home_where_nothing_has_run(tmp_path: Path) -> None:
     assert ended.err.startswith(f"hefed: no process has run in {tmp_path / 'lund'} yet: ")
 
 
+def test_what_is_no_home_is_said_to_be_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "card").touch()
+    (tmp_path / "parties" / "lund").mkdir(parents=True)
+    (tmp_path / "parties" / "lund" / "process.json").touch()
+    for name, words in (
+        ("none", "there is no folder {0}; check the name, or make a home there: hefed init NAME --home {0}"),
+        ("card", "{0} is a file, and a home is a folder; check the name"),
+        ("parties", "{0} is no home of a member; make one: hefed init NAME --home {0}"),
+        ("parties/lund", "{0} is the folder of a party that hefed simulate made, whose keys end with its study, and no "
+         "home of a member; what left it: hefed log --home {0}"),
+    ):  # fmt: skip
+        for command in (("status",), ("node",), ("keys", "show"), ("backup",)):
+            ended = hefed(*command, "--home", tmp_path / name)
+            assert (ended.code, ended.out) == (2, "")
+            assert ended.err == f"hefed: {words.format(tmp_path / name)}\n"
+        if name == "parties/lund":
+            assert hefed("init", "lund", "--home", tmp_path / name).err == f"hefed: {words.format(tmp_path / name)}\n"
+            assert [path.name for path in (tmp_path / name).iterdir()] == ["process.json"]
+        if name in ("none", "card"):
+            assert hefed("log", "--home", tmp_path / name).err == f"hefed: {words.format(tmp_path / name)}\n"
+
+
 def test_what_was_written_is_read_with_whether_its_process_runs(tmp_path: Path) -> None:
     write = StatusFile(tmp_path)
     write({"name": "lund", "studies": []})

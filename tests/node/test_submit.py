@@ -1,6 +1,7 @@
 """`hefed submit`: what it refuses before anybody hears of the study, and the file that opens the result."""
 
 import io
+import json
 import signal
 import threading
 import time
@@ -170,6 +171,23 @@ def test_a_result_is_not_written_over_and_its_key_goes(analyst: Analyst, tmp_pat
     assert str(caught.value) == f"{out / RESULT} is there already; name another folder with --out"
     assert (out / RESULT).read_text() == "{}"
     assert not (out / SUBMISSION).exists()
+
+
+@pytest.mark.parametrize("there", ["", "[]", '{"study": 1, "model": []}', '{"study": "heart-failure-mortality"}'])
+def test_of_its_own_result_it_is_said_that_the_study_has_ended(there: str, analyst: Analyst, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / RESULT).write_text(there)
+    with pytest.raises(NodeError, match=f"^{out / RESULT} is there already; name another folder with --out$"):
+        submit(COX, analyst, out, progress())
+    model = {"kind": "cox", "ties": "efron", "covariates": list(COX.model.covariates)}
+    (out / RESULT).write_text(json.dumps({"study": COX.id, "model": model}))
+    with pytest.raises(NodeError) as caught:
+        submit(COX, analyst, out, progress())
+    assert str(caught.value) == (
+        f"{COX.id} has ended, and {out / RESULT} is there already: its result; to ask for it once more, name another "
+        "folder with --out"
+    )
 
 
 @pytest.mark.parametrize("other", ["definition", "analyst"])

@@ -194,8 +194,12 @@ def test_in_a_pipe_tables_are_80_columns_wide_and_no_sentence_is_folded(monkeypa
 
 
 def test_rows_for_a_pipe_are_one_line_each_in_columns() -> None:
-    rows = plain_rows([("name", "works", "a sentence"), ("handshake", "wrong", "another one " * 20)])
-    assert [row.plain for row in rows] == ["name       works  a sentence", "handshake  wrong  " + "another one " * 20]
+    rows = plain_rows([("name", "works", "a sentence"), ("", "note", ""), ("handshake", "wrong", "another one" * 20)])
+    assert [row.plain for row in rows] == [
+        "name       works  a sentence",
+        "           note",
+        "handshake  wrong  " + "another one" * 20,
+    ]
     assert plain_rows([]) == []
 
 

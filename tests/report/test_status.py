@@ -117,6 +117,28 @@ def test_a_standing_from_the_start_of_a_process() -> None:
     )
 
 
+def test_in_a_pipe_each_study_and_each_member_is_one_line() -> None:
+    to = Console(file=io.StringIO(), width=WIDTH, highlight=False, soft_wrap=True)
+    far = STUDY | {"name": "n" * 64, "waiting_for": [f"region-number-{number}" for number in range(30)]}
+    asked = STUDY | {"state": "pending", "phase": "approval", "round": None}
+    members = [
+        {"name": "halland", "connected": True, "since": 1_790_000_000.0, "package": "0.2.0"},
+        {"name": "o" * 64, "connected": False, "since": None, "package": None},
+    ]
+    print_status(True, REGION | {"studies": [far, asked], "members": members}, to)
+    lines = to.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    rows = [re.split("  +", line) for line in lines]
+    until = "2027-01-15 09:00 UTC+01:00"
+    assert ["halland", "yes", "2026-09-21 16:13 UTC+02:00", "0.2.0"] in rows
+    assert ["o" * 64, "no"] in rows
+    waits = ", ".join(far["waiting_for"])
+    assert ["n" * 64, "ab" * 8, "analyst", "contribution, round 6", until, waits] in rows
+    assert rows[-1] == [
+        *("heart-failure-mortality", "ab" * 8, "analyst", "approval", until), "waits for hefed approve or hefed refuse"
+    ]  # fmt: skip
+    assert not any(line.endswith(" ") for line in lines)
+
+
 @pytest.mark.parametrize("width", [WIDTH, 50])
 def test_it_fits_and_leaves_nothing_out(width: int) -> None:
     study = STUDY | {"name": "n" * 64, "waiting_for": [f"region-number-{number}" for number in range(30)]}

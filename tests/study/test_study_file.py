@@ -1,5 +1,6 @@
 """Study files: what is read from them, and the sentence that each mistake gets."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -166,7 +167,7 @@ MISTAKES = [
         "min_contributors = 3",
         "min_contributors = 4",
         "3 regions with data, but [security] min_contributors is 4; "
-        "add regions with data, or lower it if threshold allows",
+        "add regions with data, by contributes = true or data, or lower it if threshold allows",
     ),
     (
         "[security]",
@@ -227,7 +228,8 @@ MISTAKES = [
     (
         "[security]",
         '[regions.idle]\n[security]\nkeyholders = ["halland", "orebro"]',
-        "[regions.idle] has no data and is no keyholder or reader; give it a part or remove it",
+        "[regions.idle] has no data and is no keyholder or reader; write contributes = true if it gives data, give "
+        "it another part, or remove it",
     ),
     ("[security]", "[model]", "section [model] is there twice (line 15, column 7); join the two"),
     ("[study]", "[study", "is not valid TOML: Expected ']' at the end of a table declaration (at line 2, column 7)"),
@@ -250,8 +252,15 @@ def test_a_shared_baseline_needs_the_precise_profile(load: Load) -> None:
 
 
 def test_a_file_without_regions_says_what_to_add(load: Load) -> None:
-    with pytest.raises(StudyError, match=r"no region is named; add a section \[regions.NAME\]"):
+    with pytest.raises(StudyError, match=r"no region is named; add a section \[regions.NAME\] .* contributes = true"):
         load(COX[: COX.index("[regions")])
+
+
+def test_a_file_in_which_no_region_gives_data_says_what_to_write(load: Load) -> None:
+    with pytest.raises(StudyError, match="no region gives data; write contributes = true in the section"):
+        load(re.sub(r"(?m)^data = .*$", "", COX))
+    with pytest.raises(StudyError, match=r"unknown key 'contribute' .*; did you mean 'contributes'"):
+        load(re.sub(r"(?m)^data = .*$", "contribute = true", COX))
 
 
 def test_an_empty_file_says_what_to_add(load: Load) -> None:
