@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from protocols.reference.answer_vectors import answered, badly_answered
@@ -44,7 +45,7 @@ from protocols.reference.primitives import (
     variance_answer,
     words,
 )
-from protocols.reference.round_vectors import LARGE, SMALL, bad_round_vector, damaged, round_vector
+from protocols.reference.round_vectors import LARGE, SMALL, Round, bad_round_vector, damaged, round_vector
 from protocols.reference.sealing_vectors import sealed_parts
 from protocols.reference.vector_format import (
     Json,
@@ -385,6 +386,14 @@ def noise_keys() -> Json:
     }
 
 
+def small_round(r: Round) -> Json:
+    return round_vector(r) | answered(r)
+
+
+def bad_small_round(r: Round) -> Json:
+    return bad_round_vector(r) | badly_answered(r)
+
+
 VECTORS: dict[str, Callable[[], Json]] = {
     "hashing": hashing,
     "labels": labels,
@@ -397,12 +406,9 @@ VECTORS: dict[str, Callable[[], Json]] = {
     "deals": deals,
     "sealed_parts": sealed_parts,
     "frames": frames,
-    **{f"round_{name}": lambda r=r: round_vector(r) for name, r in LARGE.items()},  # type: ignore[misc]
-    **{f"round_{name}": lambda r=r: round_vector(r) | answered(r) for name, r in SMALL.items()},  # type: ignore[misc]
-    **{
-        f"round_{name}_bad": lambda r=r: bad_round_vector(r) | badly_answered(r)  # type: ignore[misc]
-        for name, r in SMALL.items()
-    },
+    **{f"round_{name}": partial(round_vector, r) for name, r in LARGE.items()},
+    **{f"round_{name}": partial(small_round, r) for name, r in SMALL.items()},
+    **{f"round_{name}_bad": partial(bad_small_round, r) for name, r in SMALL.items()},
 }
 
 

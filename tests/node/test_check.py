@@ -52,7 +52,7 @@ def read(out: str) -> list[Finding]:
     for line in out.partition("\n\n")[0].splitlines():
         parts = re.fullmatch(r"(\S[a-z' ]*?) +(works|note|wrong|not tried) +(.*)", line)
         assert parts is not None, line
-        found.append(Finding(*parts.groups()))  # type: ignore[arg-type]
+        found.append(Finding(*parts.groups()))
     return found
 
 

@@ -1,10 +1,13 @@
 """What a region keeps of what the aggregator sends: nothing beside a message that has no place, or after a refusal."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from hefed.crypto.buffer import Buffer
 from hefed.node.link import Received
+from hefed.node.region import RegionNode
 from hefed.protocol import messages as m
 from tests.node.test_hostile_aggregator import Setting, reads, setting
 from tests.node.test_region import Line, on_a_line, said, say, turn
@@ -40,6 +43,10 @@ def test_a_region_that_refuses_keeps_nothing_of_what_comes_after(setting: Settin
     assert refusal.content == m.Refusal(words="the aggregator sent beside a 'sum' of aggregator what is not its own")
 
 
+def _belongs(node: RegionNode, running: Any, message: m.Message, *frames: Buffer) -> bool:
+    return node._belong(running, message, frames)
+
+
 def test_beside_a_message_is_kept_what_is_waited_for_as_it_was_signed(setting: Setting, tmp_path: Path) -> None:
     finished = Federation(study_file(tmp_path / "small.toml"))
     finished.run()
@@ -48,9 +55,7 @@ def test_beside_a_message_is_kept_what_is_waited_for_as_it_was_signed(setting: S
         bound = next(entry.attachments for entry in finished.log if entry.message.digest == message.digest)
         node, running = setting.node(reads), SimpleNamespace(board=board, waits=False)
 
-        def belong(*frames: Buffer) -> bool:
-            return node._belong(running, message, frames)  # type: ignore[arg-type]  # noqa: B023  called here only
-
+        belong = partial(_belongs, node, running, message)
         assert belong(*bound)
         altered = bytes([bound[0][0] ^ 1]) + bytes(bound[0][1:])
         assert [belong(altered), belong(*bound, b""), belong(bytes(bound[0]) + b"\0")] == [False] * 3

@@ -11,7 +11,8 @@ from hefed.protocol.ending import EndedError, day, has_ended, over, read_end, re
 from hefed.protocol.errors import RosterError
 from hefed.protocol.roster import Roster, SignedRoster
 from hefed.protocol.text import card_text, read_card, read_roster, roster_text
-from tests.protocol.test_roster import IDENTITIES, altered, enc, roster
+from tests.protocol.test_roster import IDENTITIES, enc, roster
+from tests.protocol.test_roster_hostile import altered
 
 TODAY = date(2026, 11, 26)
 

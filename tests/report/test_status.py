@@ -118,15 +118,16 @@ def test_a_standing_from_the_start_of_a_process() -> None:
 
 
 def test_in_a_pipe_each_study_and_each_member_is_one_line() -> None:
-    to = Console(file=io.StringIO(), width=WIDTH, highlight=False, soft_wrap=True)
+    out = io.StringIO()
     far = STUDY | {"name": "n" * 64, "waiting_for": [f"region-number-{number}" for number in range(30)]}
     asked = STUDY | {"state": "pending", "phase": "approval", "round": None}
     members = [
         {"name": "halland", "connected": True, "since": 1_790_000_000.0, "package": "0.2.0"},
         {"name": "o" * 64, "connected": False, "since": None, "package": None},
     ]
-    print_status(True, REGION | {"studies": [far, asked], "members": members}, to)
-    lines = to.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    standing = REGION | {"studies": [far, asked], "members": members}
+    print_status(True, standing, Console(file=out, width=WIDTH, highlight=False, soft_wrap=True))
+    lines = out.getvalue().splitlines()
     rows = [re.split("  +", line) for line in lines]
     until = "2027-01-15 09:00 UTC+01:00"
     assert ["halland", "yes", "2026-09-21 16:13 UTC+02:00", "0.2.0"] in rows
